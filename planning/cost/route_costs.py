@@ -9,10 +9,10 @@ from planning.problem.plan import RAW, Route, Stage
 from planning.problem.problem import Link, Problem, Stream, link_table
 from planning.queueing.event_loop import Rules, SimulatedJob, simulate_jobs
 from planning.queueing.operations import Operation, Resource, Work
-from planning.tiles.rows import share_ms
 from planning.tiles.tiled_operations import tiled_operations
 from shared import link_time
 from shared.row_ranges import RowRange
+from shared.row_times import share_ms
 
 
 class NoLinkError(LookupError):

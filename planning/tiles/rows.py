@@ -12,7 +12,7 @@ more rows than there are (VGG16 in one piece: 404 of 224).
 from dataclasses import dataclass
 
 from planning.problem.crossings import crossing_blocks
-from planning.problem.problem import Block, Model, RowProfile, RowTable
+from planning.problem.problem import Block, Model, RowProfile
 from shared.row_ranges import NOTHING, RowRange, convex_union
 
 
@@ -114,22 +114,6 @@ def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
                 height = _profile(model.blocks[maker]).output_rows
                 computed[maker - start] = convex_union(computed[maker - start], input_range(own, profile, height))
     return TileRows(tuple(computed), needed)
-
-
-def share_ms(whole_ms: float, table: RowTable | None, rows: int, of: int) -> float:
-    """Return the time of ``rows`` of a block's ``of`` rows, in ms.
-
-    It is piecewise linear through (0, 0), the points of ``table`` and (``of``, ``whole_ms``). Without a table it is
-    proportional to the rows.
-    """
-    if rows >= of:
-        return whole_ms
-    below: tuple[float, float] = (0, 0.0)
-    for point in (*(table or ()), (of, whole_ms)):
-        if rows <= point[0]:
-            return below[1] + (point[1] - below[1]) * (rows - below[0]) / (point[0] - below[0])
-        below = point
-    return whole_ms
 
 
 def _makers(model: Model, start: int, stop: int) -> list[list[int]]:

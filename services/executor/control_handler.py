@@ -257,7 +257,7 @@ class ControlHandler:
         match command:
             case ProfileModel(manifest=manifest):
                 self.pool.know(manifest)
-                await self.profiles.measure(manifest)
+                await self.profiles.measure(manifest, in_tiles=command.tiles)
             case Prepare(stream=stream, epoch=epoch):
                 if self.direct is not None:
                     for receiver in command.receivers:

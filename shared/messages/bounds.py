@@ -20,6 +20,8 @@ from shared.fields import LARGEST, SMALLEST
 MAX_BLOCKS: Final = 10_000
 MAX_STAGES: Final = 256
 MAX_ROUTES: Final = 4096
+# Numbers of rows for which the time of a block is measured.
+MAX_ROW_POINTS: Final = 16
 # Of a fleet.
 MAX_DEVICES: Final = 10_000
 # Integers up to here are exact as double-precision numbers, and fit SQLite and numpy with room for sums.

@@ -57,6 +57,8 @@ class ProfileModel(Message):
 
     kind: Literal["profile"] = "profile"
     manifest: Manifest
+    tiles: bool = False
+    """Whether to measure tiles of its blocks, too. The profile without them is published before."""
 
 
 class Prepare(Message):

@@ -1,15 +1,17 @@
 """State of devices and services: presence, telemetry, links, profiles, observations, receipts and probes."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Final, Literal
+from itertools import pairwise
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from shared.bus import topics
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError, MessageUnion, Part
 from shared.messages.bounds import (
     MAX_BLOCKS,
     MAX_DEVICES,
+    MAX_ROW_POINTS,
     Bandwidth,
     BlockIndex,
     BlockStop,
@@ -193,6 +195,21 @@ class BlockRefusal(Part):
     reason: Prose
 
 
+class BlockRowTimes(Part):
+    """Times of some rows of a block's output, beside that of all rows."""
+
+    block: BlockIndex
+    points: Annotated[tuple[tuple[PositiveCardinal, Milliseconds], ...], at_most(MAX_ROW_POINTS, at_least=1)]
+    """Rows and their time, rows ascending. Times between them are interpolated (`shared.row_times`)."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        rows = [rows for rows, _ in self.points]
+        if any(one >= other for one, other in pairwise(rows)):
+            raise ValueError("the rows do not ascend")
+        return self
+
+
 class Profile(Message):
     """Cost of a model's blocks on an idle device (`devices/{device}/profiles/{model}`, retained)."""
 
@@ -210,6 +227,9 @@ class Profile(Message):
     measured_at_s: Instant = 0.0
     refusals: Annotated[tuple[BlockRefusal, ...], at_most(MAX_BLOCKS)] = ()
     """The blocks that the device cannot run. Their time is `REFUSED_MS`, so that older planners avoid them, too."""
+    row_times: Annotated[tuple[BlockRowTimes, ...], at_most(MAX_BLOCKS)] | None = None
+    """Measured times of tiles. A block that is missing has none, and takes time in proportion to its rows. None if
+    tiles were not measured, as by older executors."""
 
 
 class ComputeObservation(Message):

@@ -33,5 +33,7 @@ class Explanation(Message):
     """The present problem in the format of problem files, JSON; empty if there is none."""
     reasons: Reasons = ()
     """Missing preconditions of the stream, if there is no problem."""
+    notes: Reasons = ()
+    """What the problem rests on: whether it has rows for tiles, and where the times of tiles are measured."""
     reroutes: Annotated[tuple[Reroute, ...], at_most(1000)] = ()
     """The last reroutes, oldest first."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from shared.messages.control import SegmentRange
+from shared.messages.devices import BlockRowTimes
 from shared.messages.models import FilePacking, Manifest, ModelVersion
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, Stages
 
@@ -24,6 +25,9 @@ def messages(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
     fields = {name: _field(field) for name, field in kind.model_fields.items() if name != "schema_version"}
     if kind is SegmentRange:
         fields |= {"start": st.integers(0, 99), "stop": st.integers(100, 200)}
+    if kind is BlockRowTimes:
+        points = st.dictionaries(st.integers(1, 1000), st.floats(0, 1e6), min_size=1, max_size=3)
+        fields["points"] = points.map(lambda made: tuple(sorted(made.items())))
     if kind is PlanRoute:
         fields["stages"] = _stages()
     if kind is Manifest:
@@ -71,6 +75,8 @@ def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrategy[
         return st.sampled_from(arguments)
     if origin in (Union, types.UnionType):
         return st.one_of(*(_type(argument) for argument in arguments))
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return st.tuples(*(_type(argument) for argument in arguments))
     if origin is tuple:
         least = max((item.min_length for item in _flat(metadata) if isinstance(item, MinLen)), default=0)
         return st.lists(_type(arguments[0]), min_size=least, max_size=3).map(tuple)

@@ -19,7 +19,7 @@ from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.enrolment import Enrolment, account_file
 from shared.exit_status import InputError
-from shared.messages.devices import Presence
+from shared.messages.devices import Presence, Profile
 from shared.signatures import parse_keys
 from shared.user_folders import state_folder, user_data_folder
 
@@ -54,10 +54,18 @@ def list_devices_command(broker: Broker = None, insecure: Insecure = False, as_j
             _executor_text(device),
             _state(view.is_monitored(device.name)),
             ", ".join(dict.fromkeys(link.target for link in links)),
-            ", ".join(view.model_name(model) for model, profile in device.profiles.items() if profile.block_ms),
+            "\n".join(_measured_text(view.model_name(model), profile) for model, profile in _measured(device)),
             "\n".join(refusal_texts(device, view.manifests)),
         )
     results_console().print(table)
+
+
+def _measured(device: DeviceView) -> list[tuple[str, Profile]]:
+    return [(model, profile) for model, profile in device.profiles.items() if profile.block_ms]
+
+
+def _measured_text(model: str, profile: Profile) -> str:
+    return f"{model} ({len(profile.row_times)} in tiles)" if profile.row_times else model
 
 
 def _state(online: bool) -> str:
@@ -76,7 +84,11 @@ def _document(device: DeviceView, view: FleetView) -> dict[str, object]:
         "monitor": _state(view.is_monitored(device.name)),
         "presence": None if device.presence is None else _presence_document(device.presence),
         "links": None if device.links is None else device.links.model_dump(mode="json"),
-        "models": sorted(model for model, profile in device.profiles.items() if profile.block_ms),
+        "models": sorted(model for model, _ in _measured(device)),
+        "row_times": {
+            model: None if profile.row_times is None else [each.model_dump(mode="json") for each in profile.row_times]
+            for model, profile in _measured(device)
+        },
         "cannot_run": list(refusal_texts(device, view.manifests)),
     }
 

@@ -142,6 +142,7 @@ def _values(comparison: _Comparison, explanation: Explanation | None, advised: s
             "stream": explanation.stream,
             "epoch": explanation.epoch,
             "transport": advised,
+            "notes": list(explanation.notes),
             "reroutes": [reroute.model_dump(mode="json") for reroute in explanation.reroutes],
         }
     return {
@@ -156,7 +157,7 @@ def _show(comparison: _Comparison, explanation: Explanation | None) -> None:
     console.print(comparison_table(comparison.answers))
     for table in decision_tables(comparison.binding, comparison.overturning):
         console.print(table)
-    for line in () if explanation is None else reroute_lines(explanation):
+    for line in () if explanation is None else (*explanation.notes, *reroute_lines(explanation)):
         console.print(line, soft_wrap=True)
 
 

@@ -1,10 +1,11 @@
 """Idle profile of a model: the time of each block and the overhead of a segment, from measured times."""
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from shared.messages.devices import REFUSED_MS, BlockRefusal
+from shared.row_times import RowTimes, share_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,20 +16,45 @@ class IdleProfile:
         block_ms: block 0 is `prepare`, block k is block k-1 of the ONNX file; `REFUSED_MS` for a block that cannot run.
         segment_overhead_ms: time of every segment beside that of its blocks.
         refusals: the blocks that cannot run here, with reasons.
+        row_ms: times of some rows of blocks, by block; None if tiles have not been measured. A block that is missing
+            was not measured, and its time counts as proportional to its rows.
     """
 
     block_ms: tuple[float, ...]
     segment_overhead_ms: float = 0.0
     refusals: tuple[BlockRefusal, ...] = ()
+    row_ms: Mapping[int, RowTimes] | None = None
 
     def segment_ms(self, start: int, stop: int) -> float:
         """Return the time of blocks `[start, stop)` as one segment, at load factor 1."""
         return sum(self.block_ms[start:stop]) + self.segment_overhead_ms
 
+    def tile_ms(self, start: int, rows: Sequence[tuple[int, int]]) -> float:
+        """Return the time of a tile of the blocks from `start` on, at load factor 1.
+
+        Args:
+            start: first block.
+            rows: of every block, how many the tile computes, and how many there are.
+        """
+        tables = self.row_ms or {}
+        shares_ms = (
+            share_ms(self.block_ms[block], tables.get(block), count, of)
+            for block, (count, of) in enumerate(rows, start)
+        )
+        return sum(shares_ms) + self.segment_overhead_ms
+
     def scaled(self, factor: float) -> "IdleProfile":
         """Return the profile of a device that is `factor` times as slow."""
         scaled_ms = (block_ms if block_ms == REFUSED_MS else factor * block_ms for block_ms in self.block_ms)
-        return IdleProfile(tuple(scaled_ms), factor * self.segment_overhead_ms, self.refusals)
+        row_ms = None
+        if self.row_ms is not None:
+            row_ms = {
+                block: tuple((rows, factor * time_ms) for rows, time_ms in table)
+                for block, table in self.row_ms.items()
+            }
+        return replace(
+            self, block_ms=tuple(scaled_ms), segment_overhead_ms=factor * self.segment_overhead_ms, row_ms=row_ms
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,14 @@ class ProfilingDeath:
         start, stop: the blocks.
         at_s: wall clock when the next process found out.
         out_of_memory: whether the kernel has killed a process for its memory meanwhile.
+        in_tiles: whether it measured tiles of the block.
     """
 
     start: int
     stop: int
     at_s: float
     out_of_memory: bool
+    in_tiles: bool = False
 
 
 class ProfileAttempts:
@@ -38,6 +40,8 @@ class ProfileAttempts:
     - Several blocks together are measured once. After a death each of them is measured alone.
     - A block that was measured when the process died, twice, is not measured again.
     - After two deaths for lack of memory, only what was measured before is measured again.
+    - After a death in tiles of a block, tiles of it are not measured again; after two, none are. Whole blocks are
+      measured as if it had not happened.
     """
 
     def __init__(self, path: Path, *, now_s: float | None = None, oom_kills: int | None = None) -> None:
@@ -58,25 +62,29 @@ class ProfileAttempts:
         if isinstance(running, dict):
             try:
                 died_for_memory = 0 <= int(running["oom_kills"]) < self._oom_kills
-                death = ProfilingDeath(int(running["start"]), int(running["stop"]), now_s, died_for_memory)
+                start, stop, in_tiles = int(running["start"]), int(running["stop"]), bool(running.get("in_tiles"))
+                death = ProfilingDeath(start, stop, now_s, died_for_memory, in_tiles)
             except (KeyError, TypeError, ValueError):
                 return
             _LOGGER.warning("the process ended while it measured blocks [%d, %d)", death.start, death.stop)
             self._deaths.append(death)
             self._write(None)
 
-    def refusal(self, start: int, stop: int) -> str | None:
-        """Return why blocks `[start, stop)` are not measured; None if they are."""
-        if sum(death.out_of_memory for death in self._deaths) >= 2 and (start, stop) not in self._measured:
+    def refusal(self, start: int, stop: int, *, in_tiles: bool = False) -> str | None:
+        """Return why blocks `[start, stop)`, or tiles of them, are not measured; None if they are."""
+        own = [death for death in self._deaths if death.in_tiles == in_tiles]
+        deaths = sum((death.start, death.stop) == (start, stop) for death in own)
+        if in_tiles:
+            return "measuring tiles has ended the process" if deaths or len(own) >= 2 else None
+        if sum(death.out_of_memory for death in own) >= 2 and (start, stop) not in self._measured:
             return "measuring has ended the process for lack of memory twice"
-        deaths = sum((death.start, death.stop) == (start, stop) for death in self._deaths)
         if deaths >= 2 or (deaths and stop - start > 1):
             return "measuring has ended the process twice" if deaths >= 2 else "measuring has ended the process"
         return None
 
-    def begin(self, start: int, stop: int) -> None:
-        """Note that blocks `[start, stop)` are being measured."""
-        self._write({"start": start, "stop": stop, "oom_kills": self._oom_kills})
+    def begin(self, start: int, stop: int, *, in_tiles: bool = False) -> None:
+        """Note that blocks `[start, stop)`, or tiles of them, are being measured."""
+        self._write({"start": start, "stop": stop, "oom_kills": self._oom_kills, "in_tiles": in_tiles})
 
     def end(self, start: int, stop: int) -> None:
         """Note that the measurement of blocks `[start, stop)` has ended, well or with an error."""
@@ -121,7 +129,13 @@ def _ranges(document: dict[str, Any]) -> set[tuple[int, int]]:
 def _deaths(document: dict[str, Any]) -> list[ProfilingDeath]:
     try:
         return [
-            ProfilingDeath(int(each["start"]), int(each["stop"]), float(each["at_s"]), bool(each["out_of_memory"]))
+            ProfilingDeath(
+                int(each["start"]),
+                int(each["stop"]),
+                float(each["at_s"]),
+                bool(each["out_of_memory"]),
+                bool(each.get("in_tiles")),
+            )
             for each in document.get("deaths", [])
         ]
     except (KeyError, TypeError, ValueError):

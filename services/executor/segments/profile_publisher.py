@@ -3,18 +3,22 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from services.executor.errors import CannotPrepare, ExecutorError
 from services.executor.outbox import Outbox, Publication
 from services.executor.segments.device_speed import DeviceSpeed
+from services.executor.segments.idle_profile import IdleProfile
 from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.profiler import Profiler
+from services.executor.segments.row_measurement import profile_with_rows
 from shared.bus import topics
 from shared.messages.control import ProfileFailed, RejectionCause
-from shared.messages.devices import BlockRefusal, Profile
+from shared.messages.devices import BlockRefusal, BlockRowTimes, Profile
 from shared.messages.models import Manifest
+from shared.row_times import RowTimes
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,10 +28,14 @@ _MAX_QUEUED = 256
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """Order of a model's profile; without `measure` only a profile on disk is published."""
+    """Order of a model's profile; without `measure` only a profile on disk is published.
+
+    With `in_tiles`, tiles are measured after the profile has been published, which is then published again.
+    """
 
     manifest: Manifest
     measure: bool
+    in_tiles: bool = False
 
 
 @dataclass(slots=True)
@@ -73,9 +81,9 @@ class ProfilePublisher:
                 _LOGGER.exception("profiling %s failed", order.manifest.name)
                 await self._fail(order.manifest, RejectionCause.ERROR, f"{type(error).__name__}: {error}")
 
-    async def measure(self, manifest: Manifest) -> None:
+    async def measure(self, manifest: Manifest, *, in_tiles: bool = False) -> None:
         """Order a model's profile, measured if it is not on disk; ProfileFailed is published if that fails."""
-        await self._orders.put(_Order(manifest, measure=True))
+        await self._orders.put(_Order(manifest, measure=True, in_tiles=in_tiles))
 
     async def recall(self, manifest: Manifest) -> None:
         """Order a model's profile if it is on disk, or if it has to replace an inherited one."""
@@ -108,6 +116,20 @@ class ProfilePublisher:
             return
         if profile is None:
             profile = await self.profiler.profile(manifest, partial(self.models.path, manifest))
+        await self._measured(manifest, profile)
+        if order.in_tiles and profile.row_ms is None:
+            await self._add_tiles(manifest, profile)
+
+    async def _add_tiles(self, manifest: Manifest, profile: IdleProfile) -> None:
+        try:
+            with_tiles = await profile_with_rows(self.profiler, manifest, profile, partial(self.models.path, manifest))
+        except (ExecutorError, MemoryError) as error:
+            # The profile stays as it is. The planner asks again.
+            _LOGGER.warning("tiles of %s were not measured: %s", manifest.name, error)
+            return
+        await self._measured(manifest, with_tiles)
+
+    async def _measured(self, manifest: Manifest, profile: IdleProfile) -> None:
         self.speed.learn(manifest, profile)
         self._manifests.pop(manifest.model, None)
         self._failures.pop(manifest.model, None)
@@ -132,6 +154,7 @@ class ProfilePublisher:
             threads=self.profiler.engine.threads,
             measured_at_s=time.time(),
             refusals=idle.refusals,
+            row_times=None if idle.row_ms is None else _row_times(idle.row_ms),
         )
 
     async def _fail(self, manifest: Manifest, cause: RejectionCause, reason: str) -> None:
@@ -150,3 +173,7 @@ class ProfilePublisher:
         self._failures[manifest.model] = profile
         await self.outbox.put(Publication(topics.reports(self.device), failed.encode()))
         await self.outbox.put(Publication(topics.profiles(self.device, manifest.model), profile.encode(), retain=True))
+
+
+def _row_times(tables: Mapping[int, RowTimes]) -> tuple[BlockRowTimes, ...]:
+    return tuple(BlockRowTimes(block=block, points=table) for block, table in sorted(tables.items()))

@@ -8,11 +8,12 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -35,6 +36,7 @@ from shared.messages.devices import BlockRefusal
 from shared.messages.models import Manifest
 from shared.model.onnx_file import extract_segment
 from shared.model.partitioned_model import PartitionedModel
+from shared.row_times import RowTimes
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ _VERSION = 2
 
 # Returns the path of a file that has blocks [start, stop) of a model.
 Fetch = Callable[[int, int], Awaitable[Path]]
+# Returns whether these times of runs, in ms, are enough.
+Enough = Callable[[Sequence[float]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +109,32 @@ class Profiler:
         path = profile_path(self.folder, manifest, self.engine)
         return await asyncio.to_thread(_read, path, len(manifest.blocks), self.memory_limit_bytes)
 
-    async def median_ms(self, work: "partial[dict[str, np.ndarray]]") -> float:
-        """Run `work`, which has run before, until `is_enough`, and return the median time.
+    async def repeated_ms(self, work: "partial[dict[str, np.ndarray]]", enough: Enough = is_enough) -> list[float]:
+        """Run `work`, which has run before, until its times are `enough`, and return them.
 
         Every run is one job on the processor that also serves requests. So requests wait for one segment at most, and
         no request disturbs a run.
         """
         times_ms: list[float] = []
-        while not is_enough(times_ms):
+        while not enough(times_ms):
             times_ms.append((await self.processor.run(work, _TICKET)).compute_ms)
-        return statistics.median(times_ms)
+        return times_ms
+
+    async def time_runs(
+        self, session: SegmentSession, inputs: Mapping[str, np.ndarray], enough: Enough = is_enough
+    ) -> tuple[list[float], dict[str, np.ndarray]]:
+        """Return the times of a segment's runs, in ms, and its outputs.
+
+        Raises:
+            ExecutionFailed, MemoryError: as `SegmentSession.run`.
+        """
+        # Not on the compute thread, where requests wait: a block that nobody has run may take for ever.
+        started_s = time.monotonic()
+        values = await asyncio.to_thread(session.run_apart, inputs)
+        first_ms = 1000 * (time.monotonic() - started_s)
+        if first_ms > _LONG_RUN_MS:
+            return [first_ms], values
+        return await self.repeated_ms(partial(session.run, inputs), enough), values
 
 
 @dataclass(slots=True)
@@ -144,7 +164,7 @@ class _Measurement:
         request = await asyncio.to_thread(sample_request, manifest)
         preparation = partial(prepare, request, manifest)
         self.values = (await self.profiler.processor.run(preparation, _TICKET)).value
-        prepare_ms = await self.profiler.median_ms(preparation)
+        prepare_ms = statistics.median(await self.profiler.repeated_ms(preparation))
         division = group_blocks(manifest.blocks, limit_bytes)
         self.refusals += division.refusals
         measured: list[MeasuredGroup] = []
@@ -194,13 +214,8 @@ class _Measurement:
     ) -> tuple[float, dict[str, np.ndarray]]:
         inputs = await asyncio.to_thread(_complete, self.values, model, start - 1)
         session = await asyncio.to_thread(self._load, path, model, start, stop)
-        # Not on the compute thread, where requests wait: a block that nobody has run may take for ever.
-        started_s = time.monotonic()
-        values = await asyncio.to_thread(session.run_apart, inputs)
-        first_ms = 1000 * (time.monotonic() - started_s)
-        if first_ms > _LONG_RUN_MS:
-            return first_ms, values
-        return await self.profiler.median_ms(partial(session.run, inputs)), values
+        times_ms, values = await self.profiler.time_runs(session, inputs)
+        return statistics.median(times_ms), values
 
     def _load(self, path: Path, model: PartitionedModel, start: int, stop: int) -> SegmentSession:
         # Block k of the manifest is block k-1 of the file.
@@ -217,7 +232,7 @@ def _complete(values: Mapping[str, np.ndarray], model: PartitionedModel, block: 
     return {
         tensor.name: array
         if (array := known[tensor.name]) is not None and array.shape == tensor.shape
-        else _random(generator, tensor.shape, np.dtype(tensor.dtype.value))
+        else random_tensor(generator, tensor.shape, np.dtype(tensor.dtype.value))
         for tensor in needed
     }
 
@@ -246,7 +261,7 @@ def sample_request(manifest: Manifest) -> bytes:
     if manifest.preprocessing.kind == "image":
         return resources.files("services.executor").joinpath("data", _SAMPLE).read_bytes()
     generator = np.random.default_rng(0)
-    tensors = {spec.name: _random(generator, spec.shape, np.dtype(spec.dtype)) for spec in manifest.inputs}
+    tensors = {spec.name: random_tensor(generator, spec.shape, np.dtype(spec.dtype)) for spec in manifest.inputs}
     if len(tensors) == 1:
         return next(iter(tensors.values())).tobytes()
     packed = {
@@ -257,7 +272,8 @@ def sample_request(manifest: Manifest) -> bytes:
     return data
 
 
-def _random(generator: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def random_tensor(generator: np.random.Generator, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """Return a tensor of random numbers; of zeros if it holds no floats, since integers may be indices."""
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     return np.zeros(shape, dtype)
@@ -267,16 +283,25 @@ def _read(path: Path, block_count: int, memory_limit_bytes: int | None) -> IdleP
     try:
         document = json.loads(path.read_text())
         refusals = tuple(map(BlockRefusal.model_validate, document["refusals"]))
-        profile = IdleProfile(tuple(map(float, document["block_ms"])), float(document["segment_overhead_ms"]), refusals)
+        block_ms, overhead_ms = tuple(map(float, document["block_ms"])), float(document["segment_overhead_ms"])
+        profile = IdleProfile(block_ms, overhead_ms, refusals, _tables(document.get("row_ms")))
         limit_bytes = document["memory_limit_bytes"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         _LOGGER.warning("the profile %s cannot be read and is measured again: %s", path.name, error)
         return None
     if refusals and _differ(limit_bytes, memory_limit_bytes):
         return None
     return profile if len(profile.block_ms) == block_count else None
+
+
+def _tables(document: Any) -> dict[int, RowTimes] | None:
+    if document is None:
+        return None
+    return {
+        int(block): tuple((int(rows), float(time_ms)) for rows, time_ms in table) for block, table in document.items()
+    }
 
 
 def _differ(before_bytes: int | None, now_bytes: int | None) -> bool:
@@ -295,6 +320,7 @@ def keep_profile(path: Path, profile: IdleProfile, memory_limit_bytes: int | Non
         "segment_overhead_ms": profile.segment_overhead_ms,
         "refusals": [refusal.model_dump() for refusal in profile.refusals],
         "memory_limit_bytes": memory_limit_bytes,
+        "row_ms": profile.row_ms,
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

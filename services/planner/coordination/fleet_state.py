@@ -192,7 +192,10 @@ class FleetState:
         """Ask devices for the profiles that are due."""
         self._measurements, due = profile_requests.take_due(self._measurements, now_s)
         manifests = profile_requests.missing_profiles(self._snapshot)
-        return [command(topics.commands(key[0]), ProfileModel(manifest=manifests[key])) for key in due]
+        return [
+            command(topics.commands(key.device), ProfileModel(manifest=manifests[key], tiles=key.in_tiles))
+            for key in due
+        ]
 
     def republished(self) -> list[Effect]:
         """Return the retained messages of models in the library, and the calibrations of all models."""

@@ -14,6 +14,7 @@ from services.planner.problems.profile_requests import LONGEST_REPEAT_S, Measure
 from services.planner.problems.readiness import Waiting, missing
 from services.planner.problems.sharing import busy_shares, held_bytes
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet, apply
+from services.planner.problems.tiled_planning import tile_notes
 from shared.messages.explanations import Explanation, Question
 from shared.messages.streams import CommittedPlan
 
@@ -117,7 +118,7 @@ class PlanningView:
         if size_bytes > MAX_PROBLEM_BYTES:
             reason = f"the problem has {size_bytes} bytes, more than may be sent ({MAX_PROBLEM_BYTES})"
             return answer.model_copy(update={"reasons": (reason,)})
-        return answer.model_copy(update={"problem": text})
+        return answer.model_copy(update={"problem": text, "notes": tile_notes(self.snapshot, question.stream)})
 
     def _held_bytes(self, plans: Sequence[CommittedPlan]) -> dict[str, float]:
         manifests = ((self.snapshot.manifest_under(plan), plan.routes) for plan in plans)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import TypeVar
 
 from planning.problem.problem import Device, Link, Problem, Stream
 from services.planner.problems.corrections import NO_CORRECTIONS, Corrections, device_part, link_part
@@ -12,13 +13,16 @@ from services.planner.problems.readiness import profile_fault
 from services.planner.problems.sharing import slowdown
 from services.planner.problems.snapshot import NOISE, DeviceState, FleetSnapshot
 from services.planner.problems.stream_models import input_bytes, model_of
+from services.planner.problems.tiled_planning import row_tables, tiles_fault
 from services.planner.problems.transports import links_in_force
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration
 from shared.transport_mode import TransportMode
 
+_Value = TypeVar("_Value")
+
 # Separator in model keys: `<sha256>/<stream>`. A model is listed again for a stream whose requests have another size,
-# or whose segments a device has rejected.
+# whose segments a device has rejected, or which may not use the same devices in tiles.
 VARIANT = "/"
 
 
@@ -71,13 +75,18 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A stream of the problem, with the key of its model and the devices that refuse to run it."""
+    """A stream of the problem, with the key of its model and the devices that refuse to run it.
+
+    Attributes:
+        in_tiles: whether its stages may be split.
+    """
 
     declaration: StreamDeclaration
     manifest: Manifest
     key: str
     input_bytes: float
     excluded: frozenset[str]
+    in_tiles: bool
 
 
 def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances: Circumstances) -> Problem:
@@ -108,7 +117,9 @@ def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances
         model = entry.manifest.model
         calibration, records = snapshot.calibrations.get(model), snapshot.shadows.get(model)
         if entry.key not in models:
-            models[entry.key] = model_of(entry.manifest, entry.input_bytes, calibration, policy, records)
+            models[entry.key] = model_of(
+                entry.manifest, entry.input_bytes, calibration, policy, records, with_rows=entry.in_tiles
+            )
     # Reference for the speed of encoding, of all online devices that have a profile.
     fastest_ms = {entry.key: min(_profiled_ms(state, entry.manifest) for state in online.values()) for entry in entries}
     return Problem(
@@ -137,10 +148,16 @@ def own_problem(problem: Problem, stream: str) -> Problem:
         return problem
     key, (model, _, _) = own.model, own.model.partition(VARIANT)
     devices = {
-        name: replace(device, block_ms={model: device.block_ms[key]} if key in device.block_ms else {})
+        name: replace(
+            device, block_ms=_renamed(device.block_ms, key, model), row_ms=_renamed(device.row_ms, key, model)
+        )
         for name, device in problem.devices.items()
     }
     return replace(problem, models={model: problem.models[key]}, devices=devices, streams=(replace(own, model=model),))
+
+
+def _renamed(by_model: Mapping[str, _Value], key: str, model: str) -> Mapping[str, _Value]:
+    return {model: by_model[key]} if key in by_model else {}
 
 
 def _concerns(exclusion: Exclusion, snapshot: FleetSnapshot, streams: Sequence[str]) -> bool:
@@ -159,15 +176,18 @@ def _entries(snapshot: FleetSnapshot, streams: Sequence[str], rejected: Sequence
             raise ValueError(f"stream {name}: model {declaration.model} is not in the library")
         size_bytes = input_bytes(snapshot, declaration, manifest)
         excluded = frozenset(each.device for each in rejected if each.stream == name and each.memory_bytes is None)
+        in_tiles = tiles_fault(snapshot, name) is None
         alike = [entry for entry in entries if entry.manifest.model == manifest.model]
         # The first stream of a model has the plain key, so that problems of one stream have no variants.
         key = manifest.model if not alike else f"{manifest.model}{VARIANT}{name}"
         for entry in alike:
             if entry.manifest.blocks != manifest.blocks or entry.manifest.inputs != manifest.inputs:
                 continue
-            if entry.excluded == excluded and math.isclose(entry.input_bytes, size_bytes, rel_tol=NOISE):
+            if (entry.excluded, entry.in_tiles) == (excluded, in_tiles) and math.isclose(
+                entry.input_bytes, size_bytes, rel_tol=NOISE
+            ):
                 key = entry.key
-        entries.append(_Entry(declaration, manifest, key, size_bytes, excluded))
+        entries.append(_Entry(declaration, manifest, key, size_bytes, excluded, in_tiles))
     return entries
 
 
@@ -222,6 +242,11 @@ def _device(
             entry.key: profiles[entry.key].block_ms
             for entry in entries
             if entry.key in profiles and name not in entry.excluded
+        },
+        row_ms={
+            entry.key: row_tables(profiles[entry.key], entry.manifest)
+            for entry in entries
+            if entry.in_tiles and entry.key in profiles and name not in entry.excluded
         },
         load_factor=load_factor,
         segment_overhead_ms=fmean(overheads_ms) if overheads_ms else 0.0,

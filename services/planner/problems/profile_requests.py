@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from services.planner.problems.readiness import profile_fault
 from services.planner.problems.snapshot import DeviceState, FleetSnapshot
+from services.planner.problems.tiled_planning import unmeasured_tiles
 from shared.engine_limits import engine_refusals
 from shared.messages.models import Manifest
 
@@ -16,8 +18,21 @@ LONGEST_REPEAT_S = 900.0
 # Time for which a first plan waits for a device that measures.
 FIRST_PLAN_WAITS_S = 120.0
 
-# Device, SHA-256 of the model, and `Manifest.graph_version`.
-ProfileKey = tuple[str, str, str]
+
+class ProfileKey(NamedTuple):
+    """What a device has to measure.
+
+    Attributes:
+        device: its name.
+        model: SHA-256 of the model.
+        graph: `Manifest.graph_version`.
+        in_tiles: whether tiles are missing, of a model that the device has measured.
+    """
+
+    device: str
+    model: str
+    graph: str
+    in_tiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +60,7 @@ Measurements = Mapping[ProfileKey, Measurement]
 def missing_profiles(snapshot: FleetSnapshot) -> Mapping[ProfileKey, Manifest]:
     """Return the missing profiles: of every stream's model, on every online device that its policy permits.
 
-    A device whose engine cannot run the model is not asked to try.
+    A device whose engine cannot run the model is not asked to try. Tiles are missing where a stream may use them.
     """
     missing: dict[ProfileKey, Manifest] = {}
     for name, declaration in snapshot.streams.items():
@@ -55,12 +70,16 @@ def missing_profiles(snapshot: FleetSnapshot) -> Mapping[ProfileKey, Manifest]:
         permits = snapshot.policy(name).devices.permits
         graph = manifest.graph_version()
         missing |= {
-            (device, manifest.model, graph): manifest
+            ProfileKey(device, manifest.model, graph): manifest
             for device, state in snapshot.devices.items()
             if state.online
             and permits(device)
             and profile_fault(state, manifest) is not None
             and not _is_beyond_engine(state, manifest)
+        }
+        missing |= {
+            ProfileKey(device, manifest.model, graph, in_tiles=True): manifest
+            for device in unmeasured_tiles(snapshot, name)
         }
     return missing
 
@@ -106,13 +125,15 @@ def measuring(
 ) -> Collection[str]:
     """Return the devices that measure a model, by default those for whose profile a first plan waits.
 
+    No plan waits for tiles.
+
     Args:
         measurements: that are missing.
         manifest: of the model.
         now_s: planner's clock.
         waits_s: devices whose profile has been missing for longer are left out.
     """
-    wanted = (manifest.model, manifest.graph_version())
+    wanted = (manifest.model, manifest.graph_version(), False)
     return [
         device
         for (device, *missing), each in measurements.items()

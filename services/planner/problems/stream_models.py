@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from planning.problem.problem import Block, Model
 from services.planner.problems.allowed_encodings import FieldRecord, Place, offered, worthwhile
 from services.planner.problems.snapshot import FleetSnapshot
+from services.planner.problems.tiled_planning import row_profile
 from shared.messages.calibration import Calibration
 from shared.messages.models import Manifest, Preprocessing
 from shared.messages.streams import StreamDeclaration
@@ -23,6 +24,8 @@ def model_of(
     calibration: Calibration | None = None,
     policy: Policy | None = None,
     records: Mapping[Place, FieldRecord] | None = None,
+    *,
+    with_rows: bool = False,
 ) -> Model:
     """Return the model for a problem. Its block 0 is `prepare`, whose input is the request as it arrives.
 
@@ -32,6 +35,7 @@ def model_of(
         calibration: measured encodings; None for a model without.
         policy: bounds on the effect of encodings; None for the default policy.
         records: reports of shadow checks, which can rule out calibrated encodings.
+        with_rows: whether stages may be split into tiles.
     """
     codecs = {} if calibration is None else offered(calibration, policy or Policy(), records)
     blocks = tuple(
@@ -42,6 +46,7 @@ def model_of(
             parameter_bytes=block.parameter_bytes,
             activation_bytes=block.activation_bytes or None,
             codecs=worthwhile(codecs.get(index, {}), block.output_bytes, policy or Policy()),
+            rows=row_profile(block) if with_rows else None,
         )
         for index, block in enumerate(manifest.blocks)
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planning.problem.problem import Block, Model, RowProfile
-from planning.tiles.rows import UntileableError, input_range, output_rows, rows_at, segment_fault, share_ms, tile_rows
+from planning.tiles.rows import UntileableError, input_range, output_rows, rows_at, segment_fault, tile_rows
 from shared.model.onnx_file import load_model
 from shared.model.segment_graph import segment_graph
 from shared.model.tiles.tile_plan import plan_tile, segment_nodes
@@ -150,15 +150,6 @@ def test_what_cannot_be_tiled() -> None:
     branching = Model(100, model.blocks[:3], ((0, 1, 1.0), (0, 2, 1.0), (1, 2, 1.0)))
     assert segment_fault(branching, 0, 3) is None
     assert "crosses cut 2" in str(segment_fault(branching, 0, 2))
-
-
-def test_shares_of_a_block_are_proportional_or_tabulated() -> None:
-    assert share_ms(8.0, None, 7, 28) == 2
-    assert share_ms(8.0, (), 28, 28) == 8
-    stairs = ((7, 4.0), (14, 4.0), (15, 6.0))
-    assert [share_ms(8.0, stairs, rows, 28) for rows in (0, 7, 10, 14, 15, 28)] == [0, 4, 4, 4, 6, 8]
-    assert share_ms(8.0, stairs, 1, 28) == pytest.approx(4 / 7)
-    assert share_ms(19.0, stairs, 16, 28) == 7
 
 
 def test_blocks_that_make_images_higher_count_shares_of_rows() -> None:

@@ -13,7 +13,7 @@ from shared.bus import topics
 from shared.bus.roles import Role
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus, InputError
-from shared.messages.devices import Presence, ServicePresence, State
+from shared.messages.devices import BlockRowTimes, Presence, Profile, ServicePresence, State
 from shared.messages.streams import StreamDeclaration
 from shared.user_folders import state_folder
 from tests.support.fleet_broker import make_fleet
@@ -31,8 +31,11 @@ async def test_a_device_that_is_gone_is_forgotten_and_one_that_is_there_is_not(
 ) -> None:
     monitor = ServicePresence(name="monitor-pi", role="monitor", state=State.ONLINE)
     door = StreamDeclaration(stream="door", model="m", source="tpyo")
+    measured = (BlockRowTimes(block=1, points=((1, 0.5), (28, 2.0))),)
+    profile = Profile(device="pi", model="a" * 64, block_ms=(1.0, 4.0), row_times=measured)
     retained = {
         topics.presence("pi"): Presence(device="pi", state=State.ONLINE).encode(),
+        topics.profiles("pi", "a" * 64): profile.encode(),
         topics.service_presence("monitor-pi"): monitor.encode(),
         topics.presence("tpyo"): Presence(device="tpyo", state=State.OFFLINE).encode(),
         topics.emulation("tpyo"): b"x",
@@ -48,6 +51,8 @@ async def test_a_device_that_is_gone_is_forgotten_and_one_that_is_there_is_not(
         ("pi", "online", "online"),
         ("tpyo", "offline", "offline"),
     ]
+    assert listed[0]["row_times"] == {"a" * 64: [{"block": 1, "points": [[1, 0.5], [28, 2.0]]}]}
+    assert "(1 in tiles)" in " ".join((await segue_on_bus("device", "list")).stdout.split())
     forgotten = await segue_on_bus("device", "forget", "tpyo")
     assert forgotten.returncode == 0, forgotten.stderr
     assert "devices/tpyo/emulation, devices/tpyo/presence" in forgotten.stdout

@@ -26,6 +26,14 @@ def test_one_block_is_the_whole() -> None:
     assert make_profile(2, 1.0, [MeasuredGroup(1, (5.0,), 6.0)]) == IdleProfile((1.0, 6.0), 0.0)
 
 
+def test_a_tile_takes_the_share_of_its_rows_and_the_overhead_once() -> None:
+    profile = IdleProfile((1.0, 8.0, 20.0), 0.5, row_ms={1: ((7, 4.0),)})
+    assert profile.tile_ms(1, [(7, 28), (7, 28)]) == pytest.approx(4.0 + 5.0 + 0.5)
+    assert profile.tile_ms(1, [(28, 28), (28, 28)]) == pytest.approx(profile.segment_ms(1, 3))
+    assert profile.scaled(2.0).row_ms == {1: ((7, 8.0),)}
+    assert profile.scaled(2.0).tile_ms(1, [(7, 28)]) == pytest.approx(9.0)
+
+
 def test_scaling() -> None:
     assert IdleProfile((1.0, 2.0), 0.5).scaled(4.0) == IdleProfile((4.0, 8.0), 2.0)
 

@@ -48,6 +48,29 @@ def test_two_deaths_for_lack_of_memory_end_all_measuring(tmp_path: Path) -> None
     assert third.refusal(2, 3) == third.refusal(3, 4) == "measuring has ended the process for lack of memory twice"
 
 
+def test_deaths_in_tiles_end_the_measuring_of_tiles_only(tmp_path: Path) -> None:
+    opened(tmp_path, oom_kills=5).begin(1, 2, in_tiles=True)
+    second = opened(tmp_path, oom_kills=6)
+    assert second.refusal(1, 2, in_tiles=True) == "measuring tiles has ended the process"
+    assert second.refusal(2, 3, in_tiles=True) is None
+    second.begin(2, 3, in_tiles=True)
+    third = opened(tmp_path, oom_kills=7)
+    assert third.refusal(3, 4, in_tiles=True) is not None
+    assert third.refusal(1, 2) is third.refusal(3, 4) is None
+
+
+def test_the_note_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    running = {"start": 1, "stop": 4, "oom_kills": 5}
+    death = {"start": 2, "stop": 3, "at_s": 999.0, "out_of_memory": False}
+    note = {"deaths": [death, death], "measured": [], "running": running}
+    (tmp_path / "profiles" / "m.attempts").write_text(json.dumps(note))
+    found = opened(tmp_path)
+    assert found.refusal(1, 4) is not None
+    assert found.refusal(2, 3) == "measuring has ended the process twice"
+    assert found.refusal(2, 3, in_tiles=True) is None
+
+
 def test_deaths_are_forgotten_after_an_hour(tmp_path: Path) -> None:
     opened(tmp_path, oom_kills=5).begin(1, 2)
     opened(tmp_path, oom_kills=6).begin(1, 2)
@@ -93,4 +116,4 @@ def test_the_kernel_counts_its_kills(tmp_path: Path) -> None:
 def test_the_note_names_what_is_measured(tmp_path: Path) -> None:
     opened(tmp_path).begin(2, 5)
     note = json.loads((tmp_path / "profiles" / "m.attempts").read_text())
-    assert note == {"deaths": [], "measured": [], "running": {"start": 2, "stop": 5, "oom_kills": 5}}
+    assert note == {"deaths": [], "measured": [], "running": {"start": 2, "stop": 5, "oom_kills": 5, "in_tiles": False}}

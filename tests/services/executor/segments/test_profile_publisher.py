@@ -67,6 +67,29 @@ async def test_a_profile_that_is_asked_for_is_measured_and_published(bench: Benc
     assert [message.block_ms for message in bench.publisher.messages()] == [profile.block_ms]
 
 
+async def test_tiles_that_are_asked_for_come_after_the_profile(bench: Bench, manifest: Manifest) -> None:
+    await bench.publisher.measure(manifest, in_tiles=True)
+    assert (await bench.published()).row_times is None
+    with_tiles = await bench.published()
+    assert with_tiles.row_times
+    assert all(manifest.blocks[each.block].tileable for each in with_tiles.row_times)
+    # They are on disk now: a second order measures nothing, and publishes once.
+    await bench.publisher.measure(manifest, in_tiles=True)
+    assert (await bench.published()).row_times == with_tiles.row_times
+
+
+async def test_a_profile_survives_tiles_that_cannot_be_measured(bench: Bench, manifest: Manifest) -> None:
+    # The file has one block more.
+    shorter = manifest.model_copy(update={"blocks": manifest.blocks[:-1]})
+    kept = bench.keep(shorter)
+    await bench.publisher.measure(shorter, in_tiles=True)
+    assert (await bench.published()).block_ms == kept.block_ms
+    # Orders are worked off in turn: nothing was published between the two.
+    bench.keep(manifest)
+    await bench.publisher.recall(manifest)
+    assert len((await bench.published()).block_ms) == len(manifest.blocks)
+
+
 async def test_a_profile_on_disk_is_published_without_being_asked_for(bench: Bench, manifest: Manifest) -> None:
     kept = bench.keep(manifest)
     await bench.publisher.recall(manifest)

@@ -71,7 +71,17 @@ async def test_another_engine_is_measured_anew(manifest: Manifest, store: ModelC
         assert await profiler(tmp_path, processor, threads=2).cached(manifest) is None
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", '{"block_ms": "x", "segment_overhead_ms": 0}', '{"block_ms": [1]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no json",
+        "[]",
+        '{"block_ms": "x", "segment_overhead_ms": 0}',
+        '{"block_ms": [1]}',
+        '{"block_ms": [1], "segment_overhead_ms": 0, "refusals": [], "memory_limit_bytes": null, "row_ms": [1]}',
+        '{"block_ms": [1], "segment_overhead_ms": 0, "refusals": [], "memory_limit_bytes": null, "row_ms": {"1": 2}}',
+    ],
+)
 async def test_a_damaged_file_is_measured_again(
     manifest: Manifest, store: ModelCache, tmp_path: Path, text: str
 ) -> None:
@@ -223,7 +233,7 @@ async def test_requests_do_not_wait_for_the_runs_of_a_long_block(
     async with Processor.open() as processor:
         found = await profiler(tmp_path, processor).profile(manifest, partial(store.path, manifest))
     assert set(jobs) == {prepare}
-    assert sum(found.block_ms[1:]) > 0
+    assert found.segment_ms(1, len(found.block_ms)) > 0
 
 
 async def test_what_killed_the_process_twice_is_not_measured_again(

@@ -14,7 +14,7 @@ from services.planner.coordination.restore import adopted
 from services.planner.problems.planning_jobs import PlanningJob
 from services.planner.problems.policies import PolicyRequest
 from services.planner.problems.problem_from_snapshot import Exclusion
-from services.planner.problems.profile_requests import Measurement, Measurements
+from services.planner.problems.profile_requests import Measurement, Measurements, ProfileKey
 from services.planner.problems.readiness import Waiting
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet
 from shared.messages.base import MAX_MESSAGE_BYTES
@@ -94,7 +94,7 @@ def test_streams_that_cannot_be_planned_yet_are_left_out() -> None:
 
 
 def test_only_a_first_plan_waits_for_devices_that_measure() -> None:
-    measuring = {("server", MODEL, manifest_of(MODEL).graph_version()): Measurement("boot1", 99.0, 100.0)}
+    measuring = {ProfileKey("server", MODEL, manifest_of(MODEL).graph_version()): Measurement("boot1", 99.0, 100.0)}
     seen = view(cameras(TOTAL), measurements=measuring, north=state("north", None))
     job = seen.job("east")
     assert isinstance(job, PlanningJob)

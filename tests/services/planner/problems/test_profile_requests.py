@@ -3,7 +3,13 @@
 import itertools
 
 from services.planner.problems import profile_requests
-from services.planner.problems.profile_requests import FIRST_PLAN_WAITS_S, FIRST_REPEAT_S, GRACE_S, LONGEST_REPEAT_S
+from services.planner.problems.profile_requests import (
+    FIRST_PLAN_WAITS_S,
+    FIRST_REPEAT_S,
+    GRACE_S,
+    LONGEST_REPEAT_S,
+    ProfileKey,
+)
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet
 from shared.messages.devices import BlockRefusal, State
 from shared.policy import DeviceRule, Policy
@@ -11,7 +17,7 @@ from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import SERVER_MS, after, declaration, presence, profile, world
 
 MANIFEST = manifest_of(MODEL)
-NEW = ("new", MODEL, MANIFEST.graph_version())
+NEW = ProfileKey("new", MODEL, MANIFEST.graph_version())
 
 
 def missing(snapshot: FleetSnapshot) -> set[profile_requests.ProfileKey]:
@@ -31,7 +37,7 @@ def test_missing_profiles_of_streams_that_are_wanted() -> None:
     assert missing(after(fresh(), profile("new", (1.0,)))) == {NEW}
     assert missing(after(fresh(), profile("new", SERVER_MS))) == set()
     other = manifest_of("b" * 64)
-    assert missing(after(fresh(), other)) >= {("pi", "b" * 64, other.graph_version())}
+    assert missing(after(fresh(), other)) >= {ProfileKey("pi", "b" * 64, other.graph_version())}
 
 
 def test_a_profile_of_another_input_shape_is_missing() -> None:

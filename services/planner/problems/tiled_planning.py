@@ -1,0 +1,114 @@
+"""Whether stages of a stream may be split into tiles, and where the times of tiles are measured."""
+
+from collections.abc import Iterator
+
+from planning.problem.problem import RowProfile, RowTable
+from services.planner.problems.readiness import profile_fault
+from services.planner.problems.snapshot import DeviceState, FleetSnapshot
+from shared.messages.devices import REFUSED_MS, Profile
+from shared.messages.models import Manifest, ManifestBlock
+
+
+def runs_tiles(state: DeviceState) -> bool:
+    """Return whether a device computes tiles, and sends and receives rows. Executors do not say so yet."""
+    return False
+
+
+def row_profile(block: ManifestBlock) -> RowProfile | None:
+    """Return the rows of a block as a problem has them; None for one that cannot be tiled."""
+    rows = block.rows
+    if rows is None:
+        return None
+    return RowProfile(rows.output_rows, rows.kernel, rows.stride, rows.padding, upsampling=rows.upsampling)
+
+
+def row_tables(profile: Profile, manifest: Manifest) -> tuple[RowTable | None, ...]:
+    """Return the measured times by rows, [blocks]; None for a block whose time counts as proportional to its rows.
+
+    The time of a block that the device cannot run is the same for any rows.
+    """
+    measured = {each.block: each.points for each in profile.row_times or ()}
+    return tuple(
+        _table(block, whole_ms, measured.get(index, ()))
+        for index, (block, whole_ms) in enumerate(zip(manifest.blocks, profile.block_ms, strict=True))
+    )
+
+
+def _table(block: ManifestBlock, whole_ms: float, points: RowTable) -> RowTable | None:
+    if block.rows is None:
+        return None
+    if whole_ms >= REFUSED_MS:
+        return ((1, whole_ms),) if block.rows.output_rows > 1 else None
+    return tuple(point for point in points if point[0] < block.rows.output_rows) or None
+
+
+def tiles_fault(snapshot: FleetSnapshot, stream: str) -> str | None:
+    """Return why no stage of a stream may be split into tiles; None if it may.
+
+    All devices that the stream may use have to run tiles, because rows can pass between any two of them.
+
+    Args:
+        snapshot: of the fleet.
+        stream: name of a declared stream.
+    """
+    manifest, policy = snapshot.manifest_of(snapshot.streams[stream]), snapshot.policy(stream)
+    if manifest is None:
+        return "its model is not in the library"
+    if not any(block.rows is not None and block.rows.output_rows > 1 for block in manifest.blocks):
+        return f"no block of {manifest.name} can be tiled, or an earlier version has added it"
+    if policy.max_devices == 1:
+        return "the policy allows one device"
+    computing = _computing(snapshot, stream, manifest)
+    if len(computing) < 2:
+        return f"fewer than two devices can run {manifest.name}"
+    declaration = snapshot.streams[stream]
+    ends = [
+        name for name in (declaration.source, declaration.sink) if name is not None and snapshot.device(name).online
+    ]
+    unable = sorted({name for name in (*computing, *ends) if not runs_tiles(snapshot.device(name))})
+    return f"{', '.join(unable)} cannot run tiles" if unable else None
+
+
+def unmeasured_tiles(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
+    """Return the devices that have measured a stream's model, but not the tiles of it that the stream may use."""
+    manifest = snapshot.manifest_of(snapshot.streams[stream])
+    if manifest is None or tiles_fault(snapshot, stream) is not None:
+        return ()
+    profiles = _computing(snapshot, stream, manifest)
+    return tuple(name for name, profile in profiles.items() if profile.row_times is None)
+
+
+def tile_notes(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
+    """Return sentences on whether a stream is planned with tiles, and on which devices their times are measured."""
+    fault, manifest = tiles_fault(snapshot, stream), snapshot.manifest_of(snapshot.streams[stream])
+    if fault is not None or manifest is None:
+        return (f"Tiles are not planned: {fault}.",)
+    return tuple(_measured(_computing(snapshot, stream, manifest), manifest))
+
+
+def _measured(profiles: dict[str, Profile], manifest: Manifest) -> Iterator[str]:
+    estimate = "an estimate in proportion to their rows, plus the overhead of a segment"
+    wanted = [index for index, block in enumerate(manifest.blocks) if block.rows and block.rows.output_rows > 1]
+    for name, profile in sorted(profiles.items()):
+        if profile.row_times is None:
+            yield f"Tiles on {name} are not measured yet: their time is {estimate}."
+            continue
+        missing = sorted(set(wanted) - {each.block for each in profile.row_times})
+        count = f"{len(wanted) - len(missing)} of {len(wanted)} blocks"
+        text = f"Times by rows on {name} are measured for {count}."
+        if missing:
+            text += f" Tiles of block {', '.join(map(str, missing))} have {estimate}."
+        yield text
+
+
+def _computing(snapshot: FleetSnapshot, stream: str, manifest: Manifest) -> dict[str, Profile]:
+    """Return the profiles of the devices on which a stream's segments may run."""
+    permits = snapshot.policy(stream).devices.permits
+    return {
+        name: profile
+        for name, state in snapshot.devices.items()
+        if state.online
+        and permits(name)
+        and profile_fault(state, manifest) is None
+        and (profile := state.profile(manifest)) is not None
+    }

@@ -1,0 +1,133 @@
+"""Whether streams may be planned with tiles, and the times of tiles in their problems."""
+
+from dataclasses import replace
+
+import pytest
+
+from planning.problem.problem import RowProfile
+from services.planner.problems import tiled_planning
+from services.planner.problems.profile_requests import ProfileKey, missing_profiles
+from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet
+from services.planner.problems.tiled_planning import row_profile, row_tables, tile_notes, tiles_fault, unmeasured_tiles
+from shared.messages.devices import REFUSED_MS, BlockRefusal, BlockRowTimes, Profile, State
+from shared.messages.models import Manifest, ManifestRows
+from shared.policy import DeviceRule, Policy
+from tests.support.planner_fleet import MODEL, manifest_of
+from tests.support.planner_world import PI_MS, SERVER_MS, declaration, presence, problem_of, profile, world
+
+
+def in_rows(manifest: Manifest) -> Manifest:
+    """Return a manifest whose blocks 1 and 2 can be tiled."""
+    rows = {1: ManifestRows(output_rows=56, kernel=7, stride=4, padding=3), 2: ManifestRows(output_rows=56)}
+    blocks = tuple(
+        block.model_copy(update={"rows": rows.get(index), "tileable": index in rows})
+        for index, block in enumerate(manifest.blocks)
+    )
+    return manifest.model_copy(update={"blocks": blocks})
+
+
+def measured(device: str, block_ms: tuple[float, ...], **tables: tuple[tuple[int, float], ...]) -> Profile:
+    row_times = tuple(BlockRowTimes(block=int(name[1:]), points=points) for name, points in tables.items())
+    return profile(device, block_ms).model_copy(update={"row_times": row_times})
+
+
+def tiled_world(*changes: Change) -> FleetSnapshot:
+    return world(in_rows(manifest_of()), *changes)
+
+
+@pytest.fixture
+def _tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiled_planning, "runs_tiles", lambda state: state.boot_id != "old")
+
+
+@pytest.mark.usefixtures("_tiles")
+def test_rows_are_in_the_problem_where_all_devices_run_tiles() -> None:
+    assert tiles_fault(tiled_world(), "camera") is None
+    model = problem_of(tiled_world()).models[MODEL]
+    assert [block.rows for block in model.blocks] == [None, RowProfile(56, 7, 4, 3), RowProfile(56), None, None]
+
+
+def test_problems_have_no_rows_while_executors_do_not_run_tiles() -> None:
+    problem = problem_of(tiled_world(measured("pi", PI_MS, b1=((1, 2.0),))))
+    assert all(block.rows is None for block in problem.models[MODEL].blocks)
+    assert all(not device.row_ms for device in problem.devices.values())
+
+
+@pytest.mark.usefixtures("_tiles")
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ((manifest_of(),), "no block of net can be tiled, or an earlier version has added it"),
+        ((PolicySet("camera", Policy(max_devices=1)),), "the policy allows one device"),
+        ((PolicySet("camera", Policy(devices=DeviceRule(deny=("server",)))),), "fewer than two devices can run net"),
+        ((presence("server", State.OFFLINE),), "fewer than two devices can run net"),
+        ((presence("server", boot_id="old"),), "server cannot run tiles"),
+        ((presence("other", boot_id="old"), profile("other", SERVER_MS)), "other cannot run tiles"),
+        # The sink gathers the rows of the result.
+        ((presence("screen", boot_id="old"), declaration(sink="screen")), "screen cannot run tiles"),
+        ((declaration(model="unknown"),), "its model is not in the library"),
+    ],
+)
+def test_why_a_stream_is_planned_without_tiles(changes: tuple[Change, ...], fault: str) -> None:
+    snapshot = tiled_world(*changes)
+    assert tiles_fault(snapshot, "camera") == fault
+    assert tile_notes(snapshot, "camera") == (f"Tiles are not planned: {fault}.",)
+    assert unmeasured_tiles(snapshot, "camera") == ()
+
+
+@pytest.mark.usefixtures("_tiles")
+def test_a_device_that_takes_no_part_does_not_have_to_run_tiles() -> None:
+    assert tiles_fault(tiled_world(presence("other", boot_id="old")), "camera") is None
+
+
+@pytest.mark.usefixtures("_tiles")
+def test_measured_times_by_rows_are_in_the_problem() -> None:
+    snapshot = tiled_world(measured("pi", PI_MS, b1=((1, 2.0), (28, 21.0)), b2=((14, 11.0),)))
+    devices = problem_of(snapshot).devices
+    assert devices["pi"].row_ms == {MODEL: (None, ((1, 2.0), (28, 21.0)), ((14, 11.0),), None, None)}
+    assert devices["server"].row_ms == {MODEL: (None,) * 5}
+
+
+def test_points_that_do_not_suit_the_model_are_left_out() -> None:
+    manifest = in_rows(manifest_of())
+    hostile = measured(
+        "pi", PI_MS, b1=((28, 21.0), (56, 1.0), (900, 1.0)), b2=((60, 0.0),), b4=((1, 1.0),), b9=((1, 1.0),)
+    )
+    assert row_tables(hostile, manifest) == (None, ((28, 21.0),), None, None, None)
+
+
+def test_a_tile_of_a_refused_block_takes_as_long_as_the_block() -> None:
+    block_ms = (5.0, REFUSED_MS, 40.0, 40.0, 40.0)
+    refusal = BlockRefusal(start=1, stop=2, reason="it is too large")
+    refused = measured("pi", block_ms, b1=((28, 1.0),)).model_copy(update={"refusals": (refusal,)})
+    assert row_tables(refused, in_rows(manifest_of()))[1] == ((1, REFUSED_MS),)
+
+
+@pytest.mark.usefixtures("_tiles")
+def test_it_is_said_what_is_measured_and_what_is_estimated() -> None:
+    assert tile_notes(tiled_world(measured("pi", PI_MS, b1=((1, 2.0),), b2=((1, 2.0),))), "camera") == (
+        "Times by rows on pi are measured for 2 of 2 blocks.",
+        "Tiles on server are not measured yet: their time is an estimate in proportion to their rows, plus the "
+        "overhead of a segment.",
+    )
+    notes = tile_notes(tiled_world(measured("pi", PI_MS, b2=((1, 2.0),))), "camera")
+    assert notes[0] == (
+        "Times by rows on pi are measured for 1 of 2 blocks. Tiles of block 1 have an estimate in proportion to their "
+        "rows, plus the overhead of a segment."
+    )
+
+
+@pytest.mark.usefixtures("_tiles")
+def test_devices_are_asked_for_tiles_that_a_stream_may_use() -> None:
+    manifest = in_rows(manifest_of())
+    wanted = {ProfileKey(device, MODEL, manifest.graph_version(), in_tiles=True) for device in ("pi", "server")}
+    assert missing_profiles(tiled_world()).keys() == wanted
+    assert missing_profiles(tiled_world(measured("pi", PI_MS), measured("server", SERVER_MS))) == {}
+    assert missing_profiles(tiled_world(PolicySet("camera", Policy(max_devices=1)))) == {}
+
+
+def test_rows_of_a_block() -> None:
+    assert row_profile(in_rows(manifest_of()).blocks[0]) is None
+    doubled = replace(RowProfile(16, 3, 1, 1), upsampling=2)
+    rows = ManifestRows(output_rows=16, kernel=3, stride=1, padding=1, upsampling=2)
+    assert row_profile(manifest_of().blocks[1].model_copy(update={"rows": rows})) == doubled
