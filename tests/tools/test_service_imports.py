@@ -1,4 +1,4 @@
-"""Services run without the packages that their installation does not have: each is imported where others are missing."""
+"""Services run without the packages that their installation lacks: each is imported where others are missing."""
 
 import subprocess
 import sys
