@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from shared.bus.errors import SettingsError
@@ -17,7 +18,10 @@ _QUERY_FIELDS: Mapping[str, str] = {
     "insecure": "tls_insecure",
     "root": "root",
     "keepalive": "keepalive_s",
+    "password_file": "password",
 }
+# Longest password of MQTT 5.0 (3.1.3.6), in bytes.
+_MAX_PASSWORD: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +96,16 @@ class BusSettings:
     def from_address(cls, address: str, **overrides: Any) -> "BusSettings":
         """Read `mqtt://user:password@host:1883` or `mqtts://host:8883?ca=FILE&cert=FILE&key=FILE`.
 
-        `host` and `host:port` alone mean `mqtt://`. Further query parameters: `insecure`, `root`, `keepalive`.
+        `host` and `host:port` alone mean `mqtt://`. Further query parameters: `insecure`, `root`, `keepalive`, and
+        `password_file`, so that the password is in no command line and no environment.
 
         Args:
             address: the address.
             **overrides: fields that take precedence over the address.
 
         Raises:
-            SettingsError: the address is malformed. The text does not contain the password.
+            SettingsError: the address is malformed, or the password's file cannot be read. The text does not contain
+                the password.
         """
         # Without a scheme `urlsplit` takes "host:1883" for the scheme "host".
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
@@ -142,6 +148,8 @@ def _query(parts: SplitResult) -> dict[str, Any]:
         if name not in _QUERY_FIELDS:
             raise SettingsError(f"unknown parameter {name!r} in the address; known: {', '.join(_QUERY_FIELDS)}")
         fields[_QUERY_FIELDS[name]] = value
+    if "password" in fields:
+        fields["password"] = read_password(Path(fields["password"]))
     if "tls_insecure" in fields:
         fields["tls_insecure"] = fields["tls_insecure"].lower() in ("", "1", "true", "yes")
     if "keepalive_s" in fields:
@@ -149,3 +157,23 @@ def _query(parts: SplitResult) -> dict[str, Any]:
             raise SettingsError("keepalive in the address is not a whole number of seconds")
         fields["keepalive_s"] = int(fields["keepalive_s"])
     return fields
+
+
+def read_password(path: Path) -> str:
+    """Return the password in a file, without the line break at its end.
+
+    Raises:
+        SettingsError: it cannot be read, or holds no password. The text has nothing of its content.
+    """
+    try:
+        with path.open("rb") as file:
+            password = file.read(_MAX_PASSWORD + 2).decode().removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise SettingsError(f"the password cannot be read from {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the password in {path} is no text in UTF-8") from None
+    if not password or "\n" in password:
+        raise SettingsError(f"{path} must hold a password, on one line")
+    if len(password.encode()) > _MAX_PASSWORD:
+        raise SettingsError(f"the password in {path} is longer than {_MAX_PASSWORD} bytes")
+    return password

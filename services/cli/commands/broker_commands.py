@@ -11,8 +11,9 @@ import typer
 from broker.embedded import EmbeddedBrokerConfig, serve
 from broker.fleet_folder import FleetFolder
 from broker.mosquitto import NOT_INSTALLED, find_mosquitto, tuned_environment
+from shared.bus.errors import SettingsError
 from shared.bus.exposure import exposures
-from shared.bus.settings import BusSettings
+from shared.bus.settings import BusSettings, read_password
 from shared.exit_status import ExitStatus
 
 _LIMITS: Final = (
@@ -27,8 +28,9 @@ def broker_command(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port of the MQTT 5 listener.")] = 1883,
     username: Annotated[str | None, typer.Option(help="The account clients must use.")] = None,
-    password: Annotated[
-        str | None, typer.Option(envvar="SEGUE_BROKER_PASSWORD", help="Its password; better given in the environment.")
+    password_file: Annotated[
+        Path | None,
+        typer.Option(envvar="SEGUE_BROKER_PASSWORD_FILE", metavar="FILE", help="File with its password, on one line."),
     ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain file: serve TLS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Private key file of the certificate.")] = None,
@@ -49,6 +51,7 @@ def broker_command(
     if fleet is not None:
         _run_mosquitto(fleet)
     try:
+        password = None if password_file is None else read_password(password_file)
         number = _numeric_address(host)
         config = EmbeddedBrokerConfig(
             host=number,
@@ -58,7 +61,7 @@ def broker_command(
             tls_cert=tls_cert,
             tls_key=tls_key,
         )
-    except ValueError as exc:
+    except (ValueError, SettingsError) as exc:
         raise _refusal(str(exc)) from None
     if not ip_address(number).is_loopback:
         _check_open(BusSettings(host, port, username, password, tls=bool(tls_cert)), insecure)

@@ -1,5 +1,7 @@
 """Addresses of brokers, right and wrong, and the secrecy of passwords."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +85,22 @@ def test_the_password_is_never_shown() -> None:
     assert settings.password == "hunter2"
     assert "hunter2" not in repr(settings) + str(settings) + settings.address
     assert settings.address == "mqtts://user@h:8883"
+
+
+def test_a_password_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_bytes(b" p w\r\n")
+    assert BusSettings.from_address(f"mqtts://user@h?password_file={path}").password == " p w"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"a\nb\n", b"\xff", b"x" * 65536])
+def test_a_file_without_a_password_is_named_and_not_quoted(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=re.escape(str(path))) as caught:
+        BusSettings.from_address(f"mqtts://user@h?password_file={path}")
+    assert "xxx" not in str(caught.value)
 
 
 def test_an_address_of_ip_version_6_is_shown_in_brackets() -> None:

@@ -31,6 +31,13 @@ async def segue_broker(*arguments: str, **environment: str) -> asyncio.subproces
     )
 
 
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text("secret\n")
+    return path
+
+
 @pytest.mark.parametrize(("host", "told"), [("localhost", "localhost"), ("::1", "[::1]")])
 async def test_it_listens_where_it_says(host: str, told: str) -> None:
     port = free_port()
@@ -48,9 +55,9 @@ async def test_it_listens_where_it_says(host: str, told: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_serves_its_account_until_it_is_told_to_stop(number: signal.Signals) -> None:
+async def test_it_serves_its_account_until_it_is_told_to_stop(number: signal.Signals, secret: Path) -> None:
     port = free_port()
-    process = await segue_broker("--port", str(port), "--username", "pi", SEGUE_BROKER_PASSWORD="secret")
+    process = await segue_broker("--port", str(port), "--username", "pi", "--password-file", str(secret))
     settings = BusSettings("127.0.0.1", port, username="pi", password="secret")
     try:
         async with Connection.open(settings, connect_timeout_s=WAIT_S) as connection:
@@ -90,14 +97,14 @@ async def test_half_of_what_it_needs_is_an_error_of_the_input(arguments: tuple[s
         (("--tls-cert", "c.pem", "--tls-key", "k.pem"), b"no account"),
     ],
 )
-async def test_others_are_not_served_openly(arguments: tuple[str, ...], lacking: bytes) -> None:
+async def test_others_are_not_served_openly(arguments: tuple[str, ...], lacking: bytes, secret: Path) -> None:
     process = await segue_broker(
         "--host",
         "0.0.0.0",
         "--port",
         str(free_port()),
         *arguments,
-        SEGUE_BROKER_PASSWORD="x" if "pi" in arguments else "",
+        **({"SEGUE_BROKER_PASSWORD_FILE": str(secret)} if "pi" in arguments else {}),
     )
     async with asyncio.timeout(WAIT_S):
         _, errors = await process.communicate()
