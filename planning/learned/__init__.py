@@ -1,1 +1,1 @@
-"""Masud's learned partitioner: problems as arrays, and episodes that place block after block."""
+"""Learned policies: Masud's partitioner block after block, and the splits of DistrEdge's volumes."""

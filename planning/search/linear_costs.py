@@ -13,7 +13,7 @@ from planning.problem.problem import Problem
 from planning.search.arrays import Array
 from planning.search.spatial_group import RowUnit, SpatialGroup
 from planning.search.volume_routes import Volume
-from planning.tiles.rows import TileRows, rows_at, tile_rows
+from planning.tiles.rows import rows_at, tile_rows
 from shared.row_ranges import NOTHING, RowRange, intersection
 
 # From the number of rows of a volume's output to one range per provider.
@@ -45,14 +45,17 @@ class LinearCosts:
             return block.rows.bytes_per_row
         return block.output_bytes / rows_at(model, cut)
 
-    def tile_ms(self, provider: int, start: int, computed: Sequence[RowRange]) -> list[float]:
-        """Return the time of the computed rows of each block from ``start`` on; [blocks]."""
-        times = []
+    def tile_work(self, start: int, computed: Sequence[RowRange]) -> list[float]:
+        """Return the share of the model's work in the computed rows of each block from ``start`` on; [blocks]."""
+        shares = []
         for index, (top, bottom) in enumerate(computed, start):
             rows = self.group.model.blocks[index].rows
-            share = (bottom - top) / rows.output_rows if rows else 1.0
-            times.append(self.group.whole_ms[provider] * self.work[index] * share)
-        return times
+            shares.append(self.work[index] * ((bottom - top) / rows.output_rows if rows else 1.0))
+        return shares
+
+    def work_from(self, start: int, computed: Sequence[RowRange]) -> list[float]:
+        """Return `tile_work` of each block and all blocks behind it together; [blocks]."""
+        return list(accumulate(reversed(self.tile_work(start, computed))))[::-1]
 
     def receive_ms(
         self, provider: int, needed: RowRange, held: Sequence[tuple[int, RowRange]], row_bytes: float
@@ -80,6 +83,7 @@ class LinearCosts:
         partitions finds (AOFL).
         """
         times = self.volume_times(units, divide)
+        times[:, -1] += self.gather_ms(units[-1], divide)
         best: list[tuple[float, int]] = [(0.0, 0)]
         for stop in range(1, len(units) + 1):
             best.append(min((best[start][0] + times[start, stop - 1], start) for start in range(stop)))
@@ -91,14 +95,25 @@ class LinearCosts:
             for stop, start in zip(borders[-2::-1], borders[:0:-1], strict=True)
         ]
 
+    def gather_ms(self, unit: RowUnit, divide: RowDivision) -> float:
+        """Return the time in which the rows behind a volume are gathered, from all providers at once.
+
+        They go to the provider with the most rows, or to the sink if the model ends there.
+        """
+        at_sink = unit.stop == len(self.group.model.blocks)
+        if at_sink and self.group.stream.sink is None:
+            return 0.0
+        sizes = [bottom - top for top, bottom in divide(unit.rows or 0)]
+        reader = len(sizes) + 1 if at_sink else sizes.index(max(sizes))
+        sent = [rows * float(self.per_byte_ms[place, reader]) for place, rows in enumerate(sizes)]
+        return max(sent) * self.row_bytes(unit.stop)
+
     def volume_times(self, units: Sequence[RowUnit], divide: RowDivision) -> Array:
         """Return [U, U]: the time of the volume from one unit to another, both included; inf below the diagonal.
 
-        The first unit's input is scattered from the device that holds it. After the last unit, the rows are gathered at
-        the provider with the most rows, or at the sink if the model ends there.
+        The first unit's input is scattered from the device that holds it.
         """
-        count, model = len(units), self.group.model
-        first, last = units[0].start, units[-1].stop
+        count, model, first = len(units), self.group.model, units[0].start
         times = np.full((count, count), np.inf)
         # The rows that a tile needs at a cut within the volume are those it computes of the block before the cut, so
         # that one propagation from the end serves all volumes with this end.
@@ -107,8 +122,7 @@ class LinearCosts:
             tiles = [
                 None if top >= bottom else tile_rows(model, first, unit.stop, (top, bottom)) for top, bottom in ranges
             ]
-            computing = [self._from_each_block(place, first, tile) for place, tile in enumerate(tiles)]
-            gather_ms = self._gather_ms(last, ranges) if unit.stop == last else 0.0
+            work = [[] if tile is None else self.work_from(first, tile.computed) for tile in tiles]
             for start in range(stop + 1):
                 cut = units[start].start
                 held, row_bytes = self._held(units, start, divide), self.row_bytes(cut)
@@ -117,15 +131,9 @@ class LinearCosts:
                     if tile is not None:
                         needed = tile.needed if cut == first else tile.computed[cut - first - 1]
                         received = self.receive_ms(place, needed, held, row_bytes)
-                        slowest = max(slowest, received + computing[place][cut - first])
-                times[start, stop] = slowest + gather_ms
+                        slowest = max(slowest, received + self.group.whole_ms[place] * work[place][cut - first])
+                times[start, stop] = slowest
         return times
-
-    def _from_each_block(self, place: int, first: int, tile: TileRows | None) -> list[float]:
-        """Return the time of a tile's blocks from each block on."""
-        if tile is None:
-            return []
-        return list(accumulate(reversed(self.tile_ms(place, first, tile.computed))))[::-1]
 
     def _held(self, units: Sequence[RowUnit], start: int, divide: RowDivision) -> list[tuple[int, RowRange]]:
         cut, group = units[start].start, self.group
@@ -133,15 +141,6 @@ class LinearCosts:
             return list(enumerate(divide(units[start - 1].rows or 0)))
         holder = len(group.providers) if cut == 0 else group.providers.index(group.gateway)
         return [(holder, (0, rows_at(group.model, cut)))]
-
-    def _gather_ms(self, cut: int, ranges: Sequence[RowRange]) -> float:
-        at_sink = cut == len(self.group.model.blocks)
-        if at_sink and self.group.stream.sink is None:
-            return 0.0
-        sizes = [top - bottom for top, bottom in ranges]
-        reader = len(ranges) + 1 if at_sink else sizes.index(min(sizes))
-        sent = [(bottom - top) * float(self.per_byte_ms[place, reader]) for place, (top, bottom) in enumerate(ranges)]
-        return max(sent) * self.row_bytes(cut)
 
 
 def work_shares(problem: Problem, name: str) -> list[float]:

@@ -1,11 +1,15 @@
 """The interface of planning algorithms."""
 
-from typing import ClassVar, Protocol
+from collections.abc import Callable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
 from planning.search.planning_context import PlanningContext
 from planning.strategies.traits import Traits, Trial
+
+# Called with steps done, steps in all, and the best cost so far.
+SearchProgress = Callable[[int, int, float], None]
 
 
 class Strategy(Protocol):
@@ -52,4 +56,13 @@ class Strategy(Protocol):
                 answer does not depend on the machine.
             context: look-ups of ``problem`` that several strategies share; without it they are made here.
         """
+        ...
+
+
+@runtime_checkable
+class LongSearch(Protocol):
+    """A strategy whose search may take minutes."""
+
+    def reporting(self, progress: SearchProgress) -> Strategy:
+        """Return the same strategy that calls ``progress`` after every step."""
         ...

@@ -7,6 +7,7 @@ from planning.search.spatial_group import RowUnit, SpatialGroup
 from planning.search.volume_routes import Volume, equal_rows
 from planning.strategies.spatial.spatial_baseline import Division, SpatialBaseline
 from planning.tiles.rows import rows_at
+from shared.row_ranges import RowRange
 
 
 def fused_head(group: SpatialGroup) -> Division:
@@ -24,11 +25,15 @@ def fused_head(group: SpatialGroup) -> Division:
 def quickest_head(group: SpatialGroup) -> Division:
     """Return the number of fused layers with the least time by the linear model; the rest runs on the gateway."""
     stretch, linear, gateway = group.stretches()[0], LinearCosts(group), group.providers.index(group.gateway)
-    times = []
-    for count in range(1, len(stretch) + 1):
-        units = stretch[:count]
-        volume_ms = linear.volume_times(units, lambda height: equal_rows(height, len(group.providers)))[0, -1]
-        times.append(volume_ms + group.whole_ms[gateway] * sum(linear.work[units[-1].stop :]))
+
+    def divide(height: int) -> list[RowRange]:
+        return equal_rows(height, len(group.providers))
+
+    fused = linear.volume_times(stretch, divide)[0]
+    times = [
+        fused[place] + linear.gather_ms(unit, divide) + group.whole_ms[gateway] * sum(linear.work[unit.stop :])
+        for place, unit in enumerate(stretch)
+    ]
     return _fused(group, stretch, times.index(min(times)) + 1)
 
 

@@ -19,6 +19,7 @@ from planning.files.problem_file import read_problem
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
 from planning.strategies.registry import known_strategies
+from planning.strategies.strategy import LongSearch, Strategy
 from services.cli.render.console import fault_lines, notes_console
 from services.cli.support.config_files import STANDARD_INPUT
 from shared.exit_status import ExitStatus
@@ -113,9 +114,28 @@ def print_note(text: str | None) -> None:
 def solve_timed(problem: Problem, strategy: str, options: SolveOptions) -> Plan | Infeasible:
     """Return the answer of the named strategy, with the time that it took."""
     started_s = time.perf_counter()
-    with solver_output_on_stderr():
-        answer = known_strategies()[strategy].solve(problem, seed=options.seed, time_budget_s=options.time_budget_s)
+    with solver_output_on_stderr(), shown_progress(known_strategies()[strategy]) as solver:
+        answer = solver.solve(problem, seed=options.seed, time_budget_s=options.time_budget_s)
     return replace(answer, solve_ms=(time.perf_counter() - started_s) * 1000)
+
+
+@contextmanager
+def shown_progress(strategy: Strategy) -> Iterator[Strategy]:
+    """Return the strategy, and show the progress of a long search on a terminal for the time of the block."""
+    console = notes_console()
+    if not isinstance(strategy, LongSearch) or not console.is_terminal:
+        yield strategy
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("searching")
+
+        def report(done: int, steps: int, cost: float) -> None:
+            bar.update(task, completed=done, total=steps, description=f"best so far {cost:.1f} ms")
+
+        yield strategy.reporting(report)
 
 
 @contextmanager

@@ -25,10 +25,12 @@ def test_times_of_volumes_by_hand() -> None:
     times = LinearCosts(group).volume_times(group.units, _halves)
     # One layer: 5 rows received at 8 ms, 4 rows computed at 2 ms.
     assert times[0, 0] == 5 * 8 + 4 * 2
-    # Behind it, a row of halo, 4 rows computed, and 4 rows of each gathered at the sink, side by side.
-    assert times[1, 1] == 8 + 4 * 2 + 4 * 8
+    # Behind it, a row of halo and 4 rows computed.
+    assert times[1, 1] == 8 + 4 * 2
     # Both at once: 6 rows received, 5 and 4 rows computed.
-    assert times[0, 1] == 6 * 8 + 9 * 2 + 4 * 8
+    assert times[0, 1] == 6 * 8 + 9 * 2
+    # 4 rows of each device are gathered at the sink, side by side.
+    assert LinearCosts(group).gather_ms(group.units[1], _halves) == 4 * 8
 
 
 def test_dynamic_programming_finds_the_best_of_all_partitions() -> None:
@@ -41,6 +43,7 @@ def test_dynamic_programming_finds_the_best_of_all_partitions() -> None:
         linear, shares = LinearCosts(group), group.capability_shares()
         divide = partial(_divided, shares)
         times = linear.volume_times(group.units, divide)
+        times[:, -1] += linear.gather_ms(group.units[-1], divide)
         count, sums = len(layers), {}
         for inner in itertools.product([False, True], repeat=count - 1):
             borders = [0, *(at for at, cut in enumerate(inner, 1) if cut), count]
