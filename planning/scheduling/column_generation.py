@@ -32,6 +32,7 @@ from planning.search.arrays import Array
 from planning.search.cached_costs import CachedCosts
 from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, busy_measure, with_source
+from planning.search.linear_programme import solve_linear
 
 # Largest number of rounds of pricing; the bound of the last one is used.
 MAX_ROUNDS = 80
@@ -199,32 +200,27 @@ class _MasterProgramme:
         """
         count, resources = len(self._columns), len(self._places)
         # Variables: the shares, then T. Rows: busy - T <= 0, and the shares of a stream add up to its jobs.
-        busy = np.zeros((resources, count + 1))
-        busy[:, :-1] = np.stack(list(self._columns.values()), axis=1)
-        equal = np.zeros((len(self._tables), count + 1))
-        equal[[index for index, _ in self._columns], np.arange(count)] = 1.0
-        jobs = [entry.stream.jobs for entry in self._tables]
+        busy = np.stack(list(self._columns.values()), axis=1)
+        used = busy.any(axis=1)
         # T in units of the largest busy time keeps the coefficients near 1.
         scale = float(busy.max()) or 1.0
-        busy /= scale
-        busy[:, -1] = -1.0
+        limited = int(used.sum())
+        rows = np.zeros((limited + len(self._tables), count + 1))
+        rows[:limited, :-1], rows[:limited, -1] = busy[used] / scale, -1.0
+        rows[[limited + index for index, _ in self._columns], np.arange(count)] = 1.0
+        jobs = [float(entry.stream.jobs) for entry in self._tables]
         objective = np.zeros(count + 1)
         objective[-1] = 1.0
-        used = busy[:, :-1].any(axis=1)
-        bounds = np.zeros(int(used.sum()))
-        # SciPy takes longer to import than small problems take to solve, so it is imported when it is needed.
-        from scipy.optimize import linprog
-
-        result = linprog(objective, A_ub=busy[used], b_ub=bounds, A_eq=equal, b_eq=jobs, method="highs")
-        if result.x is None or result.ineqlin.marginals is None:
+        low, high = np.array([-inf] * limited + jobs), np.array([0.0] * limited + jobs)
+        solution = solve_linear(objective, rows, low, high)
+        if solution is None:
             return None
         duals = np.zeros(resources)
-        duals[used] = np.maximum(0.0, -result.ineqlin.marginals)
+        duals[used] = np.maximum(0.0, -solution.duals[:limited])
         # In exact arithmetic the duals add up to 1, because T has cost 1 and is in every row.
         total = duals.sum()
         weights = duals / total if total > 0 else self.uniform
-        values = np.asarray(result.x)
-        return values[:-1], float(values[-1]) * scale, weights
+        return solution.values[:-1], float(solution.values[-1]) * scale, weights
 
     def shares(self, solution: Array) -> dict[str, dict[Route, float]]:
         """Return the jobs per route of every stream; routes found after the solution have none."""

@@ -33,6 +33,7 @@ from planning.search.arrays import Array
 from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, build_tables, busy_measure, latency_measure
 from planning.search.device_network import DeviceNetwork
+from planning.search.linear_programme import solve_linear
 from planning.search.restricted_tables import within_busy_time, within_latency
 from planning.search.result import proves
 from planning.search.tiled_bounds import may_split
@@ -290,27 +291,25 @@ class _Search:
         streams = len(self._jobs)
         busy = np.stack([times_ms for _, times_ms in chosen], axis=1)
         used = busy.any(axis=1)
+        limited = int(used.sum())
         scale = float(max(busy.max(), 1e-300))
-        rows = np.zeros((int(used.sum()) + streams, columns + 1))
-        rows[: -streams or None, :-1] = busy[used] / scale
-        rows[: -streams or None, -1] = -1.0
-        rows[[len(rows) - streams + index for index, _ in chosen], np.arange(columns)] = 1.0
+        rows = np.zeros((limited + streams + 1, columns + 1))
+        rows[:limited, :-1], rows[:limited, -1] = busy[used] / scale, -1.0
+        rows[[limited + index for index, _ in chosen], np.arange(columns)] = 1.0
+        rows[-1, :-1] = 1.0
         idle_used = np.where(np.isfinite(idle[used]), np.minimum(idle[used], restricted.latency_ms[count - 1]), 0.0)
-        limits = np.concatenate([-idle_used / scale, np.array(self._jobs, dtype=float)])
-        equal = np.ones((1, columns + 1))
-        equal[0, -1] = 0.0
+        high = np.concatenate([-idle_used / scale, np.array([*self._jobs, count], dtype=float)])
+        low = np.full(len(high), -inf)
+        low[-1] = count
         objective = np.zeros(columns + 1)
         objective[-1] = 1.0
-        # SciPy takes longer to import than small problems take to solve, so it is imported when it is needed.
-        from scipy.optimize import linprog
-
-        result = linprog(objective, A_ub=rows, b_ub=limits, A_eq=equal, b_eq=[float(count)], method="highs")
-        if result.x is None or result.ineqlin.marginals is None:
+        solution = solve_linear(objective, rows, low, high)
+        if solution is None:
             return None
         duals = np.zeros(len(self._places))
-        duals[used] = np.maximum(0.0, -result.ineqlin.marginals[:-streams])
+        duals[used] = np.maximum(0.0, -solution.duals[:limited])
         total = duals.sum()
-        return (duals / total, float(result.x[-1]) * scale) if total > 0 else None
+        return (duals / total, float(solution.values[-1]) * scale) if total > 0 else None
 
 
 def _ends_ms(restricted: _Restricted, values: Sequence[float], weights: Array, idle: Array) -> Array:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import inf
 
 import numpy as np
 
 from planning.search.arrays import Array
+from planning.search.linear_programme import Entries, highs_programme, silent_solver
 
 # Variables, by index, with their coefficients.
 Terms = Iterable[tuple[int, float]]
@@ -58,24 +58,31 @@ class Programme:
 
     def solve(self, *, node_limit: int) -> Solution:
         """Solve with HiGHS; ``node_limit`` bounds the search, so that the result does not depend on the machine."""
-        # SciPy takes longer to import than small problems take to solve, so it is imported when it is needed.
-        from scipy.optimize import Bounds, LinearConstraint, milp
-        from scipy.sparse import csr_array
+        # Imported when it is needed: most small problems are solved without it.
+        from highspy import HighsModelStatus, HighsVarType, SolutionStatus
 
         # HiGHS has absolute tolerances, so that costs far from 1 would be rounded away.
         costs = np.array(self.costs)
         scale = float(np.abs(costs).max()) or 1.0
-        rows, columns, factors = zip(*self.entries, strict=True)
-        matrix = csr_array((factors, (rows, columns)), shape=(len(self.low), len(self.costs)))
-        result = milp(
+        rows, columns, factors = (np.array(column) for column in zip(*self.entries, strict=True))
+        programme = highs_programme(
             costs / scale,
-            integrality=np.array(self.integral, dtype=np.int64),
-            bounds=Bounds(np.zeros(len(self.costs)), np.array(self.upper)),
-            constraints=LinearConstraint(matrix, np.array(self.low), np.array(self.high)),
-            # With presolve, HiGHS prints to stdout when it repairs a solution. Programmes of routes gain nothing by it.
-            options={"node_limit": node_limit, "mip_rel_gap": 0.0, "presolve": False},
+            np.array(self.upper),
+            np.array(self.low),
+            np.array(self.high),
+            Entries(rows, columns, factors),
         )
-        bound = -inf if result.mip_dual_bound is None else result.mip_dual_bound * scale
-        values = None if result.x is None else np.asarray(result.x)
-        # Status 0: optimal. Status 2: infeasible. Every other one ends the search early.
-        return Solution(values, float(bound), result.status in (0, 2))
+        kinds = HighsVarType.kContinuous, HighsVarType.kInteger
+        programme.integrality_ = [kinds[integral] for integral in self.integral]
+        solver = silent_solver()
+        solver.setOptionValue("mip_max_nodes", node_limit)
+        solver.setOptionValue("mip_rel_gap", 0.0)
+        # Programmes of routes gain nothing by presolve.
+        solver.setOptionValue("presolve", "off")
+        solver.passModel(programme)
+        solver.run()
+        status, info = solver.getModelStatus(), solver.getInfo()
+        is_feasible = info.primal_solution_status == int(SolutionStatus.kSolutionStatusFeasible)
+        values = np.asarray(solver.getSolution().col_value) if is_feasible else None
+        proved = status in (HighsModelStatus.kOptimal, HighsModelStatus.kInfeasible)
+        return Solution(values, float(info.mip_dual_bound) * scale, proved)
