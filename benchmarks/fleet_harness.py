@@ -18,7 +18,7 @@ from shared.bus.connection import Connection
 from shared.bus.model_exchange import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
-from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Ready, Rejected, ranges_of
+from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Ready, Rejected, segments_of
 from shared.messages.devices import Profile
 from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.models import Manifest
@@ -153,12 +153,11 @@ class FleetHarness:
         """
         plan = self.view.streams[self.stream].plan if self.stream in self.view.streams else None
         self._epoch = epoch = max(self._epoch, 0 if plan is None else plan.epoch) + 1
-        devices = {stage.device for route in routes for stage in route.stages}
-        for device in devices:
-            segments = ranges_of(stage for route in routes for stage in route.stages if stage.device == device)
+        held = segments_of(route.stages for route in routes)
+        for device, segments in held.items():
             command = Prepare(stream=self.stream, epoch=epoch, manifest=manifest, segments=segments)
             await self.connection.publish(topics.commands(device), command.encode())
-        await self.until(lambda: {(device, epoch) for device in devices} <= self._ready, f"epoch {epoch} ready")
+        await self.until(lambda: {(device, epoch) for device in held} <= self._ready, f"epoch {epoch} ready")
         committed = CommittedPlan(
             stream=self.stream,
             epoch=epoch,

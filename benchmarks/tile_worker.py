@@ -19,12 +19,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from services.executor.admission import Admission
 from services.executor.feature_maps import FeatureMap
 from services.executor.inbox import Inbox
 from services.executor.lane_receiver import LaneReceiver
 from services.executor.lane_sender import LANE_BYTES, LaneSender
 from services.executor.outbox import Outbox
-from services.executor.pipeline import Admission
 from services.executor.segments.compute_queue import Ticket
 from services.executor.segments.processor import Processor
 from services.executor.sender import AttemptTracker, Sender
@@ -122,6 +122,10 @@ class TileWorker:
         """Take a row in a frame; like a pipeline in a task of its own."""
         self.group.create_task(self._take_frame(feature_map))
         return True
+
+    def take_rows(self, feature_map: FeatureMap) -> None:
+        """Take a row in a frame."""
+        self.admit_now(feature_map)
 
     async def admit(self, feature_map: FeatureMap) -> None:
         """Take a row in a frame."""
@@ -234,7 +238,18 @@ async def opened(index: int, settings: BusSettings, mode: TransportMode, has_lan
         ways: list[BrokerTransport | DirectTransport] = [broker, *([] if direct is None else [direct])]
         for way in ways:
             way.take_now = receiver.take_now
-            inbox = Inbox(device, way, load_registry(), outbox, worker.admit_now, worker.admit, receiver.take, clock)
+            inbox = Inbox(
+                device,
+                way,
+                load_registry(),
+                outbox,
+                # Its routes have no tiles: a volume of the model is a stage of this worker.
+                worker.take_rows,
+                worker.admit_now,
+                worker.admit,
+                receiver.take,
+                clock,
+            )
             tasks.append(group.create_task(inbox.run()))
         await _meet(control, worker, broker, direct)
         tasks.append(group.create_task(_take_receipts(control, ledger)))

@@ -9,6 +9,7 @@ Layers, each importing only those below it:
     lane_runner,           small feature maps of other devices, without a task per message
     lane_receiver
     pipeline               admit, compute, send on or publish
+    row_inputs             inputs of tiles, and of segments behind tiles, from rows of several devices
     stage_runner, sender,  computing of a stage; sending of a feature map, of a small one
     lane_sender
     feature_maps, results, transfers
@@ -26,6 +27,8 @@ Every queue has a bound. When it is full its caller waits, so backpressure reach
     Admission                 64, 512 MiB             inbox and dispatch wait      Pipeline, one task per request
                               (`ExecutorConfig`)
     InputAssembler            by Admission; 30 s      rows of a new input wait     LaneReceiver, with the last rows
+    RowInputs                 like Admission, with    the youngest input is given  Pipeline, with the last rows
+                              one of its own; 30 s    up, its source tries again
     ComputeQueue              by Admission            -                            Processor, the compute thread
     Sender._queue             16 feature maps         the stage's task waits       Sender.run
     Outbox._queue             1,024 messages          the caller waits             Outbox.run, four tasks

@@ -157,4 +157,5 @@ class ExecutorConfig:
             opset=newest_opset(),
             providers=providers(),
             domains=operator_domains(),
+            tiles=True,
         )

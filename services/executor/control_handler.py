@@ -1,7 +1,6 @@
 """Handles the messages on the control connection of a device: decodes each once and calls the part it concerns."""
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from shared.bus.connection import Connection, Received
 from shared.direct.direct_transport import DirectTransport
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError, of_topic
-from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, ranges_of
+from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, segments_of
 from shared.messages.devices import (
     ClockExchange,
     DirectProbe,
@@ -42,7 +41,7 @@ from shared.messages.devices import (
 from shared.messages.models import Manifest, ModelVersion
 from shared.messages.plan_checks import plan_misfit
 from shared.messages.requests import JSON_CONTENT, REQUEST_ID_PROPERTY, AttemptOutcome, Confirmation, Outcome
-from shared.messages.streams import CommittedPlan, StreamDeclaration
+from shared.messages.streams import CommittedPlan, StreamDeclaration, hops
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -320,20 +319,19 @@ class ControlHandler:
         # Before the first request arrives, so that its time on the way is known.
         for sender in _senders_to(device, plan):
             await self.clocks.refresh(sender)
-        stages = [stage for route in plan.routes for stage in route.stages if stage.device == device]
+        segments = segments_of(route.stages for route in plan.routes).get(device, ())
         manifest = self.pool.manifest(plan.model, plan.version)
         self.pool.plan_known(EpochKey(stream, plan.epoch), manifest)
-        if stages and manifest is not None and not self.pool.is_prepared(stream, plan.epoch):
+        if segments and manifest is not None and not self.pool.is_prepared(stream, plan.epoch):
             # This process was started after the epoch was prepared, so it prepares from the retained plan.
-            prepare = Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=ranges_of(stages))
+            prepare = Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=segments)
             await self.pool.prepare(prepare)
 
 
 def _senders_to(device: str, plan: CommittedPlan) -> set[str]:
     """Return the devices that send feature maps to a device under a plan."""
-    routes = [(plan.source, *(stage.device for stage in route.stages)) for route in plan.routes]
-    hops = {hop for route in routes for hop in itertools.pairwise(route)}
-    return {sender for sender, receiver in hops if receiver == device and sender != device}
+    found = (hop for route in plan.routes for hop in hops(plan.source, route.stages))
+    return {sender for sender, receiver in found if receiver == device}
 
 
 def _version(model: str, version: str, payload: bytes) -> ModelVersion:

@@ -25,6 +25,7 @@ class Inbox:
         transport: delivers frames.
         registry: codecs that tensors may have.
         outbox: publishes receipts.
+        take_rows: takes rows of an input over that comes in parts; never waits.
         admit_now: takes a feature map over if the device's admission is not full, and returns whether it did.
         admit: takes a feature map over; waits while the device's admission is full.
         take_lane: takes a message of the lane over that the transport did not hand over at once; waits likewise, and
@@ -36,6 +37,7 @@ class Inbox:
     transport: AsyncIterator[Delivery]
     registry: CodecRegistry
     outbox: Outbox
+    take_rows: Callable[[FeatureMap], None]
     admit_now: Callable[[FeatureMap], bool]
     admit: Callable[[FeatureMap], Awaitable[None]]
     take_lane: Callable[[Delivery], Awaitable[None]]
@@ -49,11 +51,13 @@ class Inbox:
                     await self.take_lane(delivery)
                     continue
                 feature_map = self._decode(delivery)
+                header = feature_map.header
+                if header.comes_in_parts:
+                    self.take_rows(feature_map)
             except (MessageError, DecodeError) as error:
                 await self.outbox.note_bad_message(topics.inbox(self.device), str(error))
                 continue
-            header = feature_map.header
-            is_admitted = self.admit_now(feature_map)
+            is_admitted = header.comes_in_parts or self.admit_now(feature_map)
             # The receipt never waits for admission: its sender measures the link, not the time in the queue.
             processing_ms = self._processing_ms(delivery)
             if delivery.acknowledge is not None:
@@ -72,7 +76,7 @@ class Inbox:
     def _decode(self, delivery: Delivery) -> FeatureMap:
         feature_map = decode_feature_map(delivery.buffer, self.registry)
         header = feature_map.header
-        target = header.stages[header.stage].device
+        target = header.target
         if target != self.device:
             raise MessageError(f"a feature map for {target}")
         # A direct connection has shown whose it is.

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.executor.admission import Admission
 from services.executor.lane_sender import transfer_id_of
 from services.executor.outbox import Outbox
-from services.executor.pipeline import Admission
 from services.executor.sender import AttemptTracker
 from shared.bus import topics
 from shared.bus.errors import DecodeError

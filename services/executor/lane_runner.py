@@ -15,13 +15,14 @@ from typing import Final
 
 import numpy as np
 
+from services.executor.admission import Admission
 from services.executor.errors import ExecutionFailed
 from services.executor.feature_maps import FeatureMap
 from services.executor.lane_sender import LaneSender
 from services.executor.observations import OBSERVATION_INTERVAL_S, ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.peer_clocks import PeerClocks, deadline_s, source_time_s
-from services.executor.pipeline import Admission, Pipeline
+from services.executor.pipeline import Pipeline
 from services.executor.segments.processor import ProcessorResult
 from services.executor.segments.segment_events import EpochKey, SegmentKey
 from services.executor.stage_runner import StageJob, StageOutput, StageResult, StageRunner
@@ -35,6 +36,7 @@ from shared.lane.lane_tables import ReceivedTable
 from shared.lane.stage_records import StageRecord
 from shared.messages.base import MessageError
 from shared.messages.requests import FeatureMapHeader
+from shared.messages.streams import comes_in_parts
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -111,12 +113,13 @@ class LaneRunner:
     def _begin(self, run: _Run) -> None:
         header, next_device = run.header, run.next_device
         stage = header.stages[header.stage]
+        is_divided = next_device is not None and comes_in_parts(header.stages, header.stage + 1)
         stays_plain = next_device in (None, self._device) or stage.codec == RAW
         key = SegmentKey(header.model, stage.start, stage.stop)
         epoch = EpochKey(header.stream, header.epoch)
-        segment = self._stages.pool.lend(epoch, key) if stays_plain else None
+        segment = self._stages.pool.lend(epoch, key) if stays_plain and not is_divided else None
         if segment is None or segment.is_last != (next_device is None):
-            # It has to wait, or fails. Both is the business of a task.
+            # It has to wait, or fails, or its output goes to tiles. All this is the business of a task.
             if segment is not None:
                 self._stages.pool.give_back(epoch)
             if (full := self._full_header(run)) is not None:

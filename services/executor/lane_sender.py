@@ -175,7 +175,7 @@ class LaneSender:
         Returns:
             False if the lane cannot carry them now.
         """
-        target = header.stages[header.stage].device
+        target = header.target
         now_s = time.monotonic()
         carrier = self._transport.carrier(target, header.transport)
         try:
@@ -206,7 +206,7 @@ class LaneSender:
     def _reaches(self, header: FeatureMapHeader, tensors: Mapping[str, np.ndarray]) -> bool:
         """Return whether the receiver takes messages of the lane, and the tensors are small and not all empty."""
         size_bytes = sum(array.nbytes for array in tensors.values())
-        return 0 < size_bytes <= self._limit_bytes and header.stages[header.stage].device in self._boots
+        return 0 < size_bytes <= self._limit_bytes and header.target in self._boots
 
     def _next_measurement(self, target: str, now_s: float) -> int:
         if now_s - self._measured_s.get(target, float("-inf")) < _MEASURED_EVERY_S:

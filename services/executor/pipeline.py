@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
+from services.executor.admission import Admission
 from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, TransferDamaged
 from services.executor.feature_maps import FeatureMap, encode_tensors
 from services.executor.lane_sender import LaneSender
@@ -17,78 +19,24 @@ from services.executor.outbox import Outbox
 from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
 from services.executor.results import MSGPACK_MESSAGE_OUTPUT_BYTES, ModelResult, make_error_outcome, make_outcome
+from services.executor.row_inputs import NO_ROOM, RowInputs, RowPart
 from services.executor.segments.segment_events import EpochKey
 from services.executor.segments.shadow_check import SentStage, ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
-from services.executor.stage_runner import FinishedStage, StageRunner
+from services.executor.stage_runner import FinishedStage, OutgoingRows, StageRunner
 from shared.bus import topics
 from shared.codecs import RAW, CodecError
 from shared.lane.input_assembly import InputAssembler
 from shared.messages.devices import DamageReport, Receipt
 from shared.messages.events import EventKind
-from shared.messages.requests import MSGPACK_CONTENT, ErrorCause, FeatureMapHeader
+from shared.messages.requests import MSGPACK_CONTENT, ErrorCause, FeatureMapHeader, StageTrace
+from shared.messages.streams import comes_in_parts
 
 _LOGGER = logging.getLogger(__name__)
 
 # Requests with large outputs that are computed or sent at the same time: one is computed while another is sent. Their
 # outputs lie in memory until they are sent.
 _MAX_LARGE_RESULTS: Final = 2
-
-
-class Admission:
-    """Bounds the feature maps on this device by number and by the total size of their tensors.
-
-    One feature map always fits, whatever its size: otherwise it could never be computed.
-    """
-
-    def __init__(self, max_tasks: int, max_bytes: int) -> None:
-        """Create an empty admission with these bounds."""
-        self._max_tasks = max_tasks
-        self._max_bytes = max_bytes
-        self._tasks = 0
-        self._bytes = 0
-        self._waiting = 0
-        self._changed = asyncio.Event()
-
-    async def enter(self, size_bytes: int) -> None:
-        """Count a feature map; waits while it would exceed a bound."""
-        if self.enter_now(size_bytes):
-            return
-        self._waiting += 1
-        try:
-            await self._until(lambda: self._has_room(size_bytes))
-        finally:
-            self._waiting -= 1
-        self._tasks += 1
-        self._bytes += size_bytes
-
-    def enter_now(self, size_bytes: int) -> bool:
-        """Count a feature map and return True, or return False if it has to wait, also for others that wait."""
-        if self._waiting or not self._has_room(size_bytes):
-            return False
-        self._tasks += 1
-        self._bytes += size_bytes
-        return True
-
-    def leave(self, size_bytes: int) -> None:
-        """Uncount a feature map that entered with this size."""
-        self._tasks -= 1
-        self._bytes -= size_bytes
-        self._changed.set()
-
-    async def drain(self) -> None:
-        """Wait until no feature map is here."""
-        await self._until(lambda: self._tasks == 0)
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _has_room(self, size_bytes: int) -> bool:
-        if self._tasks == 0:
-            return True
-        return self._tasks < self._max_tasks and self._bytes + size_bytes <= self._max_bytes
 
 
 class Pipeline:
@@ -108,13 +56,18 @@ class Pipeline:
         inputs: InputAssembler,
         attempts: AttemptTracker,
         admission: Admission,
+        row_admission: Admission,
         shadow: ShadowCheck,
         outbox: Outbox,
         outcomes: OutcomeDelivery,
         observations: ObservationFeed,
         clocks: PeerClocks,
     ) -> None:
-        """Create a pipeline that works while `run` does."""
+        """Create a pipeline that works while `run` does.
+
+        `admission` bounds whole feature maps, `row_admission` the inputs that come in parts. Whole feature maps wait
+        for admission, which is why inputs that lack rows must not fill it: those rows may be behind them.
+        """
         self.device = device
         self._stages = stages
         self._sender = sender
@@ -122,6 +75,10 @@ class Pipeline:
         self._inputs = inputs
         self._attempts = attempts
         self._admission = admission
+        self._row_admission = row_admission
+        self._rows = RowInputs(
+            InputAssembler(), attempts, row_admission, on_input=self._begin_assembled, refuse=self._refuse_soon
+        )
         self._shadow = shadow
         self._outbox = outbox
         self._outcomes = outcomes
@@ -155,7 +112,7 @@ class Pipeline:
     async def dispatch(self, feature_map: FeatureMap) -> None:
         """Begin a request of this device's sources: send it to the device of its first stage, or compute it here."""
         header = feature_map.header
-        if header.stages[header.stage].device == self.device:
+        if header.target == self.device:
             await self.admit(feature_map)
             return
         self._note(header)
@@ -167,9 +124,25 @@ class Pipeline:
         self._sender.cancel(stream, request_id)
         for each in self._inputs.give_up(stream, request_id):
             self._admission.leave(each.size_bytes)
+        self._rows.give_up(stream, request_id)
+
+    def tick(self, now_s: float) -> None:
+        """Give up inputs whose rows have not come; their sources try again."""
+        self._rows.tick(now_s)
+
+    def take_rows(self, feature_map: FeatureMap) -> None:
+        """Take over rows of an input that comes in parts. They never wait for admission.
+
+        Raises:
+            DecodeError: they are malformed, or do not fit those that came before.
+        """
+        received_s = time.monotonic()
+        self._rows.take(self._on_own_clock(feature_map, received_s), received_s)
 
     async def drain(self) -> None:
-        """Wait until no feature map is here and nothing is left to send."""
+        """Wait until no feature map is here and nothing is left to send. Inputs that lack rows are given up."""
+        self._rows.close()
+        await self._row_admission.drain()
         await self._admission.drain()
         await self._sender.drain()
 
@@ -178,6 +151,10 @@ class Pipeline:
     def begin(self, feature_map: FeatureMap, size_bytes: int, received_s: float) -> None:
         """Compute a feature map that was admitted with this size, and whose times are on this device's clock."""
         self._spawn(feature_map.header, size_bytes, self._process(feature_map, received_s))
+
+    def _begin_assembled(self, feature_map: FeatureMap, size_bytes: int, received_s: float) -> None:
+        work = self._process(feature_map, received_s)
+        self._spawn(feature_map.header, size_bytes, work, self._row_admission)
 
     def send_on(self, header: FeatureMapHeader, tensors: Mapping[str, np.ndarray], size_bytes: int) -> None:
         """Send a feature map that was admitted with this size to the device of its stage, in a frame."""
@@ -209,23 +186,29 @@ class Pipeline:
         self._attempts.note(header.stream, header.request_id, header.attempt)
 
     def _begin(self, feature_map: FeatureMap, received_s: float) -> None:
+        self.begin(self._on_own_clock(feature_map, received_s), feature_map.size_bytes, received_s)
+
+    def _on_own_clock(self, feature_map: FeatureMap, received_s: float) -> FeatureMap:
+        """Return a feature map whose acceptance is on this device's clock, so that it can be compared with it."""
         header = feature_map.header
-        # From here on the acceptance is on this device's clock, so that it can be compared with it.
         accepted_s = self._clocks.accepted_s(header.sender, header.accepted_s, header.sent_s, received_s)
-        own = header.model_copy(update={"accepted_s": accepted_s})
-        self.begin(FeatureMap(own, feature_map.tensors), feature_map.size_bytes, received_s)
+        return replace(feature_map, header=header.model_copy(update={"accepted_s": accepted_s}))
 
-    def _spawn(self, header: FeatureMapHeader, size_bytes: int, work: Awaitable[None]) -> None:
+    def _spawn(
+        self, header: FeatureMapHeader, size_bytes: int, work: Awaitable[None], admission: Admission | None = None
+    ) -> None:
         name = f"request {header.request_id} stage {header.stage}"
-        self._group.create_task(self._admitted(header.sender, size_bytes, work), name=name)
+        self._group.create_task(
+            self._admitted(header.sender, size_bytes, work, admission or self._admission), name=name
+        )
 
-    async def _admitted(self, sender: str, size_bytes: int, work: Awaitable[None]) -> None:
+    async def _admitted(self, sender: str, size_bytes: int, work: Awaitable[None], admission: Admission) -> None:
         try:
             await work
             # Last, for the next request: this one has been converted already.
             await self._clocks.refresh(sender)
         finally:
-            self._admission.leave(size_bytes)
+            admission.leave(size_bytes)
 
     async def _process(self, feature_map: FeatureMap, received_s: float) -> None:
         """Compute and pass on a feature map; every failure ends here.
@@ -261,7 +244,10 @@ class Pipeline:
 
     async def _run_stage(self, feature_map: FeatureMap, received_s: float) -> None:
         header = feature_map.header
-        keeps_arrays = self._shadow.is_due(header.stages[header.stage].codec)
+        # Of rows there is no check: no device has the whole output, which the rest of the model would need.
+        is_last = header.stage + 1 == len(header.stages)
+        in_parts = header.comes_in_parts or (not is_last and comes_in_parts(header.stages, header.stage + 1))
+        keeps_arrays = not in_parts and self._shadow.is_due(header.stages[header.stage].codec)
         async with self._large_results if self.ends_large(header) else nullcontext():
             finished = await self._stages.run(feature_map, received_s=received_s, keeps_arrays=keeps_arrays)
             # Before the outcome, with which a source of this device begins its next request.
@@ -278,29 +264,59 @@ class Pipeline:
             outcome = make_outcome(header, output.result, (*header.trace, trace), time.monotonic())
             await self._outcomes.deliver(header, outcome, output.result.outputs)
             return
+        if output.rows:
+            await self._send_rows(header, output.rows, trace)
+            return
         if header.stages[header.stage + 1].device == self.device:
             # The next stage queues for the processor like any other job, under the admission of this feature map.
-            onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
+            onward = _onward(header, trace)
             await self._process(FeatureMap(onward, output.arrays), time.monotonic())
             return
         output_bytes = sum(tensor.size_bytes for tensor in output.encoded.values())
         codecs = {tensor.codec for tensor in output.encoded.values()}
         trace = trace.model_copy(update={"output_bytes": output_bytes, "codec": "+".join(sorted(codecs))})
-        onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
+        onward = _onward(header, trace)
         if codecs == {RAW} and self._lane.send(onward, output.arrays):
             return
         await self._sender.put(onward, output.encoded)
         if output.arrays:
             self._shadow.offer(SentStage(header, output.arrays, output.encoded))
 
-    async def _refuse(self, header: FeatureMapHeader, reason: str) -> None:
-        """Count a feature map that does not decode, and ask its source to send the request again."""
-        await self._outbox.note_bad_message(topics.inbox(self.device), reason)
+    async def _send_rows(self, header: FeatureMapHeader, rows: Sequence[OutgoingRows], trace: StageTrace) -> None:
+        """Pass rows on to the devices of the next stage, first to this one."""
+        output_bytes = sum(part.size_bytes for part in rows if part.device != self.device)
+        codecs = {tensor.codec for part in rows for tensor in part.encoded.values() if tensor.size_bytes} or {RAW}
+        trace = trace.model_copy(update={"output_bytes": output_bytes, "codec": "+".join(sorted(codecs))})
+        for part in sorted(rows, key=lambda part: part.device != self.device):
+            onward = _onward(header, trace, part.tile)
+            if part.device == self.device:
+                kept = {name: RowPart(array, part.places[name]) for name, array in part.arrays.items()}
+                self._rows.put(onward, kept, time.monotonic())
+            else:
+                await self._sender.put(onward, part.encoded, part.places)
+
+    def _refuse_soon(self, header: FeatureMapHeader) -> None:
+        """Tell the source of an attempt that its rows have no room here."""
+        self._group.create_task(self._refuse(header, NO_ROOM, has_no_room=True), name="refuse rows")
+
+    async def _refuse(self, header: FeatureMapHeader, reason: str, *, has_no_room: bool = False) -> None:
+        """Ask the source of a feature map that cannot be used to send the request again; count it if it is damaged."""
+        if not has_no_room:
+            await self._outbox.note_bad_message(topics.inbox(self.device), reason)
         refused = DamageReport(
-            stream=header.stream, request_id=header.request_id, attempt=header.attempt, reason=reason
+            stream=header.stream,
+            request_id=header.request_id,
+            attempt=header.attempt,
+            reason=reason,
+            has_no_room=has_no_room,
         )
         receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device, refused=refused)
         await self._outbox.publish_best_effort(topics.receipts(header.source), receipt.encode())
 
     async def _publish_error(self, header: FeatureMapHeader, cause: ErrorCause, text: str) -> None:
         await self._outcomes.deliver(header, make_error_outcome(header, cause, text, header.trace, time.monotonic()))
+
+
+def _onward(header: FeatureMapHeader, trace: StageTrace, tile: int = 0) -> FeatureMapHeader:
+    """Return the header for the next stage."""
+    return header.model_copy(update={"stage": header.stage + 1, "tile": tile, "trace": (*header.trace, trace)})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from services.executor.feature_maps import encode_feature_map
+from services.executor.feature_maps import RowPlace, encode_feature_map
 from services.executor.outbox import Outbox
 from services.executor.peer_clocks import source_time_s
 from services.executor.transfers import TransferLedger
@@ -61,6 +61,7 @@ class _Outgoing:
 
     header: FeatureMapHeader
     tensors: Mapping[str, EncodedTensor]
+    places: Mapping[str, RowPlace] | None
     is_cancelled: bool = False
     timeout: asyncio.Timeout | None = None
 
@@ -95,12 +96,23 @@ class Sender:
         # Queued feature maps, those being sent, and those whose `put` waits at a full queue.
         self._pending: list[_Outgoing] = []
 
-    async def put(self, header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> None:
-        """Queue a feature map for the device of its stage; waits while the queue is full."""
-        outgoing = _Outgoing(header, tensors)
+    async def put(
+        self,
+        header: FeatureMapHeader,
+        tensors: Mapping[str, EncodedTensor],
+        places: Mapping[str, RowPlace] | None = None,
+    ) -> None:
+        """Queue a feature map for the device of its stage; waits while the queue is full.
+
+        Args:
+            header: of the stage that comes next.
+            tensors: its input, or rows of it.
+            places: the places of rows.
+        """
+        outgoing = _Outgoing(header, tensors, places)
         self._pending.append(outgoing)
         size_bytes = _HEADER_BYTES + sum(tensor.size_bytes for tensor in tensors.values())
-        target = header.stages[header.stage].device
+        target = header.target
         is_small = self._transport.passes_others(target, size_bytes, header.transport)
         await (self._small if is_small else self._queue).put(outgoing)
 
@@ -138,7 +150,7 @@ class Sender:
 
     async def _send(self, outgoing: _Outgoing) -> None:
         header = outgoing.header
-        target = header.stages[header.stage].device
+        target = header.target
         transfer_id = uuid.uuid4().hex
         carrier = self._transport.carrier(target, header.transport)
         trace, now_s = header.trace, time.monotonic()
@@ -148,7 +160,7 @@ class Sender:
         stamped = header.model_copy(
             update={"transfer_id": transfer_id, "sender": self._device, "trace": trace, "sent_s": now_s}
         )
-        pieces = encode_feature_map(stamped, outgoing.tensors)
+        pieces = encode_feature_map(stamped, outgoing.tensors, outgoing.places)
         size_bytes = frame_size_bytes(pieces)
         # Before the send: the receipt travels on another connection and may arrive before `send` returns.
         self._ledger.started(transfer_id, target, size_bytes, time.monotonic(), carrier, header)

@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import replace
 
+from services.executor.admission import Admission
 from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig
 from services.executor.control_handler import ControlHandler
@@ -22,7 +23,7 @@ from services.executor.outbox import Outbox, Publication
 from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.output_sender import OutputSender
 from services.executor.peer_clocks import PeerClocks
-from services.executor.pipeline import Admission, Pipeline
+from services.executor.pipeline import Pipeline
 from services.executor.planned_receivers import PlannedReceivers
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
@@ -190,6 +191,7 @@ class Executor:
                 way,
                 resources.codecs,
                 self._outbox,
+                self._pipeline.take_rows,
                 self._pipeline.admit_now,
                 self._pipeline.admit,
                 self._lane_receiver.take,
@@ -263,6 +265,7 @@ class Executor:
             inputs=inputs,
             attempts=attempts,
             admission=admission,
+            row_admission=Admission(config.max_tasks, config.max_task_bytes),
             shadow=shadow,
             outbox=self._outbox,
             outcomes=self._outcomes,
@@ -363,6 +366,7 @@ class Executor:
             slow_s = now_s + _SLOW_TICK_S
             await self._pool.tick()
             self._lane_receiver.tick(now_s)
+            self._pipeline.tick(now_s)
             await self._follow_quota()
             while undecodable < self._bulk.counters.undecodable:
                 undecodable += 1

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypedDict
 
 import numpy as np
 
 from services.executor.errors import ExecutionFailed, TransferDamaged
-from services.executor.feature_maps import FeatureMap, encode_tensors
+from services.executor.feature_maps import FeatureMap, RowPlace, encode_tensors, rows_for
 from services.executor.peer_clocks import deadline_s, source_time_s
 from services.executor.results import ModelResult, make_result
 from services.executor.segments.coding import Coder
@@ -17,8 +17,9 @@ from services.executor.segments.compute_queue import Ticket, discipline_called
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.processor import Processor, ProcessorResult
 from services.executor.segments.segment import Segment
-from services.executor.segments.segment_events import EpochKey, SegmentKey
+from services.executor.segments.segment_events import EpochKey, SegmentKey, tiling_at
 from services.executor.segments.segment_pool import SegmentPool
+from services.executor.segments.segment_rows import SegmentRows
 from services.executor.segments.slow_inputs import ClockReference, is_suspect, without_slow_input
 from shared.codecs import RAW, CodecError, EncodedTensor
 from shared.messages.devices import ComputeObservation
@@ -32,18 +33,44 @@ _REMEMBERED_SEGMENTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
+class OutgoingRows:
+    """Rows for one device of the next stage.
+
+    Attributes:
+        tile: index of its tile.
+        device: the device.
+        arrays: the rows as computed, by tensor.
+        places: where they belong in its input.
+        encoded: the rows for another device; empty for this one.
+    """
+
+    tile: int
+    device: str
+    arrays: Mapping[str, np.ndarray]
+    places: Mapping[str, RowPlace]
+    encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size on the wire."""
+        return sum(tensor.size_bytes for tensor in self.encoded.values())
+
+
+@dataclass(frozen=True, slots=True)
 class StageOutput:
-    """Output of a stage: the model's result after the last one, else the tensors that cross the cut.
+    """Output of a stage: the model's result after the last one, else the tensors that cross the cut, or rows of them.
 
     Attributes:
         encoded: tensors for another device; empty if the next stage runs here.
         arrays: tensors as computed, for the next stage here or for a shadow check.
         result: result of the model.
+        rows: of the output, if it comes from tiles or goes to tiles.
     """
 
     encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     result: ModelResult | None = None
+    rows: tuple[OutgoingRows, ...] = ()
 
 
 @dataclass(slots=True)
@@ -54,7 +81,7 @@ class StageJob:
     emulated device would stretch their noise.
 
     Attributes:
-        segment: the blocks to run.
+        segment: the blocks to run, of which it may be a tile.
         feature_map: input of the stage.
         coder: decodes the input and encodes the output.
         next_device: device of the next stage; None after the last.
@@ -89,11 +116,33 @@ class StageJob:
         header = self.feature_map.header
         if self.next_device is None:
             return StageOutput(result=make_result(self.segment.run(arrays), self.segment.manifest, header.accept))
+        if self.segment.rows is not None:
+            return StageOutput(rows=self._rows(self.segment.run(arrays), self.segment.rows))
         if self.next_device == self.device:
             # The next stage takes the arrays from memory: no codec runs, so a lossy one changes nothing.
             return StageOutput(arrays=self.segment.run(arrays))
         codec = header.stages[header.stage].codec
         return self._encoded_inside(arrays, codec) or self._encoded_outside(arrays, codec)
+
+    def _rows(self, outputs: Mapping[str, np.ndarray], passing: SegmentRows) -> tuple[OutgoingRows, ...]:
+        """Divide outputs among the devices of the next stage, each of which gets the rows that it needs."""
+        header = self.feature_map.header
+        stage, following = header.stages[header.stage], header.stages[header.stage + 1]
+        divided: list[OutgoingRows] = []
+        for tile, (device, reader) in enumerate(zip(following.devices, passing.readers, strict=True)):
+            rows = rows_for(outputs, passing.made, reader)
+            if not rows.arrays:
+                continue
+            started_s = time.monotonic()
+            encoded: dict[str, EncodedTensor] = {}
+            if device != self.device:
+                for name, array in rows.arrays.items():
+                    # Of no rows there is nothing to encode.
+                    encoded |= encode_tensors({name: array}, stage.codec if array.size else RAW, self.coder)
+            if any(tensor.codec != RAW for tensor in encoded.values()):
+                self.codec_ms += 1000 * (time.monotonic() - started_s)
+            divided.append(OutgoingRows(tile, device, rows.arrays, rows.places, encoded))
+        return tuple(divided)
 
     def _encoded_inside(self, arrays: Mapping[str, np.ndarray], codec: str) -> StageOutput | None:
         """Let the segment's graph encode; None if it has no such encoder, or a tensor has to travel raw."""
@@ -188,7 +237,8 @@ class StageRunner:
         header = feature_map.header
         stage = header.stages[header.stage]
         next_device = header.stages[header.stage + 1].device if header.stage + 1 < len(header.stages) else None
-        key = SegmentKey(header.model, stage.start, stage.stop)
+        tiling = tiling_at(header.stages, header.stage, header.tile)
+        key = SegmentKey(header.model, stage.start, stage.stop, tiling=tiling)
         async with self.pool.borrow(EpochKey(header.stream, header.epoch), key) as segment:
             if segment.is_last != (next_device is None):
                 raise ExecutionFailed(f"the route's stage {header.stage} does not end where the model does")
@@ -198,13 +248,16 @@ class StageRunner:
             device=self.device,
             start=stage.start,
             stop=stage.stop,
+            rows=tiling.row_range,
             received_at_s=source_time_s(header, received_s),
-            queue_ms=max(0.0, 1000 * (time.monotonic() - received_s) - done.compute_ms),
+            wait_ms=feature_map.wait_ms,
+            queue_ms=max(0.0, 1000 * (time.monotonic() - received_s) - feature_map.wait_ms - done.compute_ms),
             compute_ms=done.compute_ms,
         )
         # The codec time was stretched by the emulation like the rest, so it is subtracted stretched.
         measured_ms = done.compute_ms - job.codec_ms * self.speed.factor
-        return FinishedStage(done.value, trace, self.observation(key, measured_ms, done.cpu_ms))
+        observation = self.observation(key, measured_ms, done.cpu_ms, segment.computed_rows)
+        return FinishedStage(done.value, trace, observation)
 
     def submit(self, job: StageJob, deadline_at_s: float | None, settle: Callable[["StageResult"], None]) -> None:
         """Queue the job of a stage; `settle` is called on the event loop with its result, perhaps before this returns.
@@ -230,7 +283,8 @@ class StageRunner:
 
     def _ticket(self, job: StageJob, deadline_at_s: float | None) -> Ticket:
         key = job.segment.key
-        expected_ms = self.speed.expected_ms(job.segment.manifest, key.start, key.stop)
+        rows = job.segment.computed_rows
+        expected_ms = self.speed.expected_ms(job.segment.manifest, key.start, key.stop, rows)
         return Ticket(job.feature_map.header.stream, expected_ms, deadline_at_s)
 
     def _terms(self, job: StageJob) -> _Terms:
@@ -238,7 +292,9 @@ class StageRunner:
         return {
             "discipline": discipline_called(job.feature_map.header.queue),
             # `codec_ms` is read through the job: it is known only when the job has run.
-            "nominal_ms": self.speed.nominal(key.model, key.start, key.stop, lambda: job.codec_ms),
+            "nominal_ms": self.speed.nominal(
+                key.model, key.start, key.stop, lambda: job.codec_ms, job.segment.computed_rows
+            ),
             "is_brief": self._last_ms.get(key, math.inf) < _BRIEF_MS,
         }
 
@@ -247,20 +303,23 @@ class StageRunner:
             self._last_ms.clear()
         self._last_ms[key] = done.compute_ms
 
-    def observation(self, key: SegmentKey, measured_ms: float, cpu_ms: float) -> ComputeObservation | None:
+    def observation(
+        self, key: SegmentKey, measured_ms: float, cpu_ms: float, rows: Sequence[tuple[int, int]] = ()
+    ) -> ComputeObservation | None:
         """Return what a segment says about the load of the device, without what a slow input costs.
 
-        None for a model without a profile.
+        None for a model without a profile, and for a tile if the profile has no times by rows.
 
         Args:
             key: the segment.
             measured_ms: its computing time without codecs.
             cpu_ms: processor time of it.
+            rows: of each block of a tile, how many rows it computes, and how many there are.
         """
         idle = self.speed.idle(key.model)
-        if idle is None:
+        if idle is None or (rows and idle.row_ms is None):
             return None
-        idle_ms = idle.segment_ms(key.start, key.stop)
+        idle_ms = idle.tile_ms(key.start, rows) if rows else idle.segment_ms(key.start, key.stop)
         # The times of an emulated device do not depend on the processor.
         if not self.speed.emulated and is_suspect(cpu_ms, idle_ms):
             measured_ms = without_slow_input(measured_ms, cpu_ms, idle_ms, self._clock.ratio())

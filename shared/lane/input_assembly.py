@@ -151,6 +151,25 @@ class InputLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Rows that came with an encoding.
+
+    Attributes:
+        top: their place in the tensor.
+        bottom: the end of it.
+        payload: what decodes to them.
+    """
+
+    top: int
+    bottom: int
+    payload: Any
+
+
+# Rows as an array, as the bytes of an array, or encoded.
+RowData = NDArray[Any] | memoryview | EncodedRows
+
+
+@dataclass(frozen=True, slots=True)
 class CompleteInput:
     """An input whose rows are all there.
 
@@ -158,11 +177,13 @@ class CompleteInput:
         tensors: the tensors by name; views into the message where one piece has all rows of a tensor.
         records: stage records of all messages, each once.
         first_at_s: arrival of the first rows.
+        undecoded: rows that are still to be put into their place, by tensor.
     """
 
     tensors: dict[str, NDArray[Any]]
     records: bytes
     first_at_s: float
+    undecoded: dict[str, list["EncodedRows"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,33 +212,38 @@ class _Partial:
     arrays: list[NDArray[Any] | None]
     there: list[list[tuple[int, int]]]
     records: list[bytes] = field(default_factory=list)
+    undecoded: dict[str, list[EncodedRows]] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, layout: InputLayout, now_s: float) -> "_Partial":
         count = len(layout.tensors)
         return cls(layout, now_s, now_s, [None] * count, [[] for _ in range(count)])
 
-    def add(self, piece: Piece, rows: memoryview) -> bool:
+    def add(self, piece: Piece, rows: RowData) -> bool:
         """Put rows into their place; return whether some of them are new."""
         tensor = self.layout.tensors[piece.tensor]
         before = self.there[piece.tensor]
         after = _joined(before, piece.top, piece.bottom)
         if after == before:
             return False
-        part = np.frombuffer(rows, tensor.spec.dtype.newbyteorder("<")).reshape(
-            tensor.shape_of(piece.bottom - piece.top)
-        )
+        self.there[piece.tensor] = after
+        if isinstance(rows, EncodedRows):
+            self.undecoded.setdefault(tensor.name, []).append(rows)
+            return True
+        if isinstance(rows, memoryview):
+            rows = np.frombuffer(rows, tensor.spec.dtype.newbyteorder("<"))
+        part = rows.reshape(tensor.shape_of(piece.bottom - piece.top))
         whole = self.arrays[piece.tensor]
         if piece.bottom - piece.top == tensor.rows:
             # All of it in one piece: the tensor stays where it has arrived.
             whole = part
+            self.undecoded.pop(tensor.name, None)
         else:
             # Neither cleared nor touched before its rows arrive. Rows of a feature map lie apart in memory, one strip
             # per channel, so that they are copied there and not received there.
             whole = np.empty(tensor.spec.shape, tensor.spec.dtype) if whole is None else whole
             tensor.place(whole, piece.top, piece.bottom)[...] = part
         self.arrays[piece.tensor] = whole
-        self.there[piece.tensor] = after
         return True
 
     @property
@@ -234,7 +260,7 @@ class _Partial:
             for tensor, array in named
         }
         records = self.records[0] if len(self.records) == 1 else united(self.records)[: MAX_RECORDS * RECORD_BYTES]
-        return CompleteInput(tensors, records, self.first_at_s)
+        return CompleteInput(tensors, records, self.first_at_s, self.undecoded)
 
 
 class InputAssembler:
@@ -267,7 +293,17 @@ class InputAssembler:
             DecodeError: the message does not fit the layout, or the layout is not that of the rows before. Nothing has
                 changed then.
         """
-        pieces = layout.rows_of(message)
+        return self.put(key, layout, layout.rows_of(message), now_s, message.records)
+
+    def put(
+        self,
+        key: InputKey,
+        layout: InputLayout,
+        pieces: Sequence[tuple[Piece, RowData]],
+        now_s: float,
+        records: bytes = b"",
+    ) -> CompleteInput | None:
+        """Take rows that fit the layout; otherwise like `take`."""
         if key in self._finished:
             return None
         partial = self._partial.get(key)
@@ -278,13 +314,25 @@ class InputAssembler:
             raise DecodeError("senders disagree about the tensors of an input")
         # No generator: every piece has to be put into its place.
         if any([partial.add(piece, rows) for piece, rows in pieces]):
-            partial.records.append(message.records)
+            partial.records.append(records)
             partial.last_at_s = now_s
             self._partial.move_to_end(key)
         if not partial.is_complete:
             return None
         self._finish(key)
         return partial.finished()
+
+    def is_under_way(self, key: InputKey) -> bool:
+        """Return whether an input has begun and lacks rows."""
+        return key in self._partial
+
+    def drop(self, key: InputKey) -> GivenUp:
+        """Drop a partial input and return it.
+
+        Raises:
+            KeyError: there is no such partial input.
+        """
+        return self._drop(iter((key,)))[0]
 
     def give_up(self, stream: str, request_id: str, before_attempt: float = math.inf) -> list[GivenUp]:
         """Drop the partial inputs of a request, or of its attempts before one, and return them."""

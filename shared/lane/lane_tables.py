@@ -77,7 +77,7 @@ class SentTables:
             ValueError: the route is too long for a table.
         """
         # The stages are the same objects for all requests of an epoch; comparing them would take longer than sending.
-        key = (header.stream, header.epoch, header.stage, tuple(map(id, header.stages)), tensors)
+        key = (header.stream, header.epoch, header.stage, header.tile, tuple(map(id, header.stages)), tensors)
         known = self._tables.get(key)
         if known is not None:
             self._tables.move_to_end(key)
@@ -92,7 +92,7 @@ class SentTables:
     def forget(self, device: str) -> None:
         """Send the tables for a device again before further rows: what was on a connection to it may be lost."""
         for table in self._tables.values():
-            if table.header.stages[table.header.stage].device == device:
+            if table.header.target == device:
                 table.sent_at_s.clear()
 
     def _document(self, header: FeatureMapHeader, tensors: Tensors) -> bytes:
@@ -144,13 +144,17 @@ class ReceivedTables:
         header = FeatureMapHeader.decode(document)
         if not 0 < header.stage < len(header.stages):
             raise MessageError(f"a table of stage {header.stage} of a route of {len(header.stages)}")
-        if header.stages[header.stage].device != self._device:
-            raise MessageError(f"a table for {header.stages[header.stage].device}")
+        if header.tile >= len(header.stages[header.stage].devices):
+            raise MessageError(f"a table of tile {header.tile} of a stage without it")
+        if header.target != self._device:
+            raise MessageError(f"a table for {header.target}")
         if header.sender != sender:
             raise DecodeError(f"a table of {header.sender} from {sender}")
+        if header.comes_in_parts:
+            raise MessageError("rows of tiles travel in frames")
         layout = InputLayout.read(header.tensors)
         has_more = header.stage + 1 < len(header.stages)
-        onward = header.model_copy(update={"stage": header.stage + 1, "tensors": ()}) if has_more else None
+        onward = header.model_copy(update={"stage": header.stage + 1, "tile": 0, "tensors": ()}) if has_more else None
         self._drop(key)
         self._tables[key] = ReceivedTable(header, onward, layout, document)
         self._held_bytes += len(document)

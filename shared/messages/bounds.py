@@ -22,6 +22,8 @@ MAX_STAGES: Final = 256
 MAX_ROUTES: Final = 4096
 # Numbers of rows for which the time of a block is measured.
 MAX_ROW_POINTS: Final = 16
+# Of a stage. The number of a tile has 8 bits in a stage record.
+MAX_TILES: Final = 64
 # Of a fleet.
 MAX_DEVICES: Final = 10_000
 # Integers up to here are exact as double-precision numbers, and fit SQLite and numpy with room for sums.
@@ -152,6 +154,8 @@ Quantity = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 # Numbers of requests, attempts, threads and the like.
 Cardinal = Annotated[int, Field(ge=0, le=1_000_000)]
 PositiveCardinal = Annotated[int, Field(ge=1, le=1_000_000)]
+# Rows `[top, bottom)` of a tensor.
+Rows = tuple[Cardinal, Cardinal]
 # Wall clock in seconds since 1970.
 Instant = Annotated[float, Field(ge=0, le=_LATEST_S)]
 # Reading of a monotonic clock in seconds. It is negative for a moment before the start of the machine.

@@ -1,6 +1,6 @@
 """Commands of the planner to executors, and their reports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -11,6 +11,7 @@ from shared.messages.base import Message, MessageUnion, Part
 from shared.messages.bounds import (
     MAX_BLOCKS,
     MAX_DEVICES,
+    MAX_TILES,
     BlockIndex,
     BlockStop,
     CodecName,
@@ -18,6 +19,7 @@ from shared.messages.bounds import (
     ModelId,
     Name,
     Prose,
+    Rows,
     at_most,
 )
 from shared.messages.models import Manifest
@@ -32,22 +34,57 @@ class SegmentRange(Part):
     codec: CodecName = "raw"
     """Encoding of their output, as a hint: a device may prepare for it, but must serve any other."""
 
+    rows: Rows | None = None
+    """Rows of the output that this device makes, as a tile; None for a segment in one piece."""
+    next_stop: Annotated[int, Field(ge=0, le=MAX_BLOCKS)] = 0
+    """If tiles compute the next segment, the block behind its last; else 0."""
+    next_rows: Annotated[tuple[Rows, ...], at_most(MAX_TILES)] = ()
+    """Rows of the next segment's output that each of its tiles makes."""
+
     @model_validator(mode="after")
     def _runs_forward(self) -> Self:
         if self.start >= self.stop:
             raise ValueError(f"blocks [{self.start}, {self.stop}) are none")
+        if (self.next_stop != 0) != bool(self.next_rows) or 0 < self.next_stop <= self.stop:
+            raise ValueError(f"tiles of blocks [{self.stop}, {self.next_stop}) are none")
+        if any(top >= bottom for top, bottom in (*self.next_rows, *((self.rows,) if self.rows else ()))):
+            raise ValueError("a tile without rows")
         return self
 
+    @classmethod
+    def at(cls, stages: Sequence[PlanStage], index: int, tile: int) -> Self:
+        """Return what one device of a stage holds."""
+        stage = stages[index]
+        after = stages[index + 1] if index + 1 < len(stages) and stages[index + 1].tiles else None
+        return cls(
+            start=stage.start,
+            stop=stage.stop,
+            codec=stage.codec,
+            rows=stage.rows[tile] if stage.tiles else None,
+            next_stop=0 if after is None else after.stop,
+            next_rows=() if after is None else after.rows,
+        )
 
-def ranges_of(stages: Iterable[PlanStage]) -> tuple[SegmentRange, ...]:
-    """Return the ranges of these stages, each once, with its codec if all stages of the range have the same."""
-    codecs: dict[tuple[int, int], set[str]] = {}
-    for stage in stages:
-        codecs.setdefault((stage.start, stage.stop), set()).add(stage.codec)
-    return tuple(
-        SegmentRange(start=start, stop=stop, codec=found.pop() if len(found) == 1 else "raw")
-        for (start, stop), found in codecs.items()
-    )
+
+def segments_of(routes: Iterable[Sequence[PlanStage]]) -> dict[str, tuple[SegmentRange, ...]]:
+    """Return the segments that each device must hold for these routes, each once.
+
+    A segment has its codec if it has the same in all routes.
+    """
+    found: dict[str, dict[SegmentRange, set[str]]] = {}
+    for stages in routes:
+        for index, stage in enumerate(stages):
+            for tile, device in enumerate(stage.devices):
+                held = SegmentRange.at(stages, index, tile)
+                plain = held.model_copy(update={"codec": "raw"})
+                found.setdefault(device, {}).setdefault(plain, set()).add(held.codec)
+    return {
+        device: tuple(
+            held.model_copy(update={"codec": codecs.pop()}) if len(codecs) == 1 else held
+            for held, codecs in ranges.items()
+        )
+        for device, ranges in found.items()
+    }
 
 
 class ProfileModel(Message):

@@ -72,6 +72,8 @@ class Capabilities(Part):
     """Execution providers that the engine has."""
     domains: Annotated[tuple[Word, ...], at_most(64)] = ()
     """Operator domains that the engine has beside ONNX's own; empty for an executor that does not tell."""
+    tiles: bool = False
+    """Whether it runs tiles of segments, and sends and receives rows."""
 
 
 class DirectAccess(Part):
@@ -299,12 +301,14 @@ OBSERVATIONS = MessageUnion(
 
 
 class DamageReport(Part):
-    """The request of a transfer that arrived damaged."""
+    """The attempt of a request that ends here without an outcome, such as one whose transfer arrived damaged."""
 
     stream: Name
     request_id: RequestId
     attempt: PositiveCardinal
     reason: Prose
+    has_no_room: bool = False
+    """Whether the reason is that the receiver has no memory for more inputs now. Such an attempt is no failure."""
 
 
 class Receipt(Message):
@@ -317,7 +321,7 @@ class Receipt(Message):
     processing_ms: Milliseconds = 0.0
     """Time in which the receiver computed or waited for a processor around the arrival, by its own monotonic clock."""
     refused: DamageReport | None = None
-    """Set if its tensors did not decode. This receipt goes to the request's source, which retries."""
+    """Set if its tensors did not decode or had no room. This receipt goes to the request's source, which retries."""
 
 
 class ClockExchange(Message):

@@ -13,6 +13,7 @@ from shared.bus.topic import Topic
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, Part
 from shared.messages.bounds import (
     MAX_STAGES,
+    MAX_TILES,
     REQUEST_ID_PATTERN,
     BlockIndex,
     BlockStop,
@@ -29,10 +30,11 @@ from shared.messages.bounds import (
     Prose,
     Quantity,
     RequestId,
+    Rows,
     Word,
     at_most,
 )
-from shared.messages.streams import Stages
+from shared.messages.streams import Stages, comes_in_parts
 from shared.transport_mode import Carrier, TransportMode
 
 # MQTT 5 user property with the id of a request (`given_request_id`).
@@ -90,7 +92,12 @@ class StageTrace(Part):
     device: Name
     start: BlockIndex
     stop: BlockStop
+    rows: Rows | None = None
+    """Rows of the stage's output that this device makes; None for a stage in one piece."""
     received_at_s: Instant
+    """Arrival of the input; of an input in parts, of its first rows."""
+    wait_ms: Milliseconds = 0.0
+    """From the first rows of the input to the last ones."""
     queue_ms: Milliseconds = 0.0
     compute_ms: Milliseconds = 0.0
     sent_at_s: Instant | None = None
@@ -101,7 +108,8 @@ class StageTrace(Part):
     """What carried the output to the next device; None as for `sent_at_s`, and from older devices."""
 
 
-_Trace = Annotated[tuple[StageTrace, ...], at_most(2 * MAX_STAGES)]
+MAX_TRACE: Final = 2 * MAX_STAGES
+_Trace = Annotated[tuple[StageTrace, ...], at_most(MAX_TRACE)]
 
 
 class TensorHeader(Part):
@@ -113,6 +121,10 @@ class TensorHeader(Part):
     codec: CodecName = "raw"
     size_bytes: Quantity
     """Bytes on the wire."""
+    top: Cardinal = 0
+    """First of these rows in the receiver's tensor."""
+    of_rows: Cardinal = 0
+    """Rows of the receiver's tensor, of which these are some; 0 for a tensor that comes as a whole."""
 
 
 class FeatureMapHeader(Message):
@@ -130,6 +142,8 @@ class FeatureMapHeader(Message):
     stages: Stages
     stage: Annotated[int, Field(ge=0, lt=MAX_STAGES)]
     """Index in `stages` of the stage to compute next. Before block 0 the tensor holds the bytes of the request."""
+    tile: Annotated[int, Field(ge=0, lt=MAX_TILES)] = 0
+    """Index of the tile among those of the stage, whose device receives the feature map."""
     tensors: Annotated[tuple[TensorHeader, ...], at_most(1024)]
     source: Name
     accepted_at_s: Instant
@@ -152,6 +166,20 @@ class FeatureMapHeader(Message):
     outcome_to_source: bool = False
     """Whether the source takes the outcome and publishes it; False from a source of an earlier release."""
     trace: _Trace = ()
+
+    @property
+    def target(self) -> str:
+        """The device that computes the stage, or this tile of it.
+
+        Raises:
+            IndexError: the route has no such stage or tile.
+        """
+        return self.stages[self.stage].devices[self.tile]
+
+    @property
+    def comes_in_parts(self) -> bool:
+        """Whether the tensors are rows of the stage's input, beside which others may be sent."""
+        return comes_in_parts(self.stages, self.stage)
 
 
 class OutcomeStatus(StrEnum):

@@ -1,6 +1,7 @@
 """Messages about a stream: declaration, committed plan, status and usage."""
 
 import itertools
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Self
 
@@ -12,6 +13,7 @@ from shared.messages.bounds import (
     MAX_INTEGER,
     MAX_ROUTES,
     MAX_STAGES,
+    MAX_TILES,
     BlockIndex,
     BlockStop,
     Cardinal,
@@ -27,9 +29,11 @@ from shared.messages.bounds import (
     PositiveCardinal,
     Prose,
     Reasons,
+    Rows,
     Word,
     at_most,
 )
+from shared.row_ranges import RowRange, partition_faults
 from shared.transport_mode import TransportMode
 
 
@@ -62,13 +66,45 @@ def withdrawn(stream: str) -> StreamDeclaration:
     return StreamDeclaration(stream=stream, model="", source="none")
 
 
+class PlanTile(Part):
+    """Rows `[top, bottom)` of a stage's output, computed by one device."""
+
+    device: Name
+    rows: Rows
+
+
 class PlanStage(Part):
-    """Blocks `[start, stop)` on one device. `codec` encodes the output that it sends."""
+    """Blocks `[start, stop)` on one device, or on several that compute tiles. `codec` encodes the output as sent."""
 
     start: BlockIndex
     stop: BlockStop
     device: Name
+    """Of a tiled stage, the device of the first tile."""
     codec: CodecName = "raw"
+    """Rows of a tile are encoded by themselves."""
+    tiles: Annotated[tuple[PlanTile, ...], at_most(MAX_TILES)] = ()
+    """Two or more tiles, each on a device of its own, that make every row of the output once; none for a stage in one
+    piece."""
+
+    @model_validator(mode="after")
+    def _has_whole_tiles(self) -> Self:
+        if not self.tiles:
+            return self
+        if len(self.tiles) == 1 or len(set(self.devices)) < len(self.tiles) or self.device != self.tiles[0].device:
+            raise ValueError("the tiles of a stage are two or more on different devices, the first on its device")
+        for tile, fault in partition_faults([tile.rows for tile in self.tiles]):
+            raise ValueError(f"tile {tile}: {fault}")
+        return self
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The device of each tile; of a stage in one piece, its device."""
+        return tuple(tile.device for tile in self.tiles) if self.tiles else (self.device,)
+
+    @property
+    def rows(self) -> tuple[RowRange, ...]:
+        """The rows of each tile; none for a stage in one piece."""
+        return tuple(tile.rows for tile in self.tiles)
 
 
 def _contiguous(stages: tuple[PlanStage, ...]) -> tuple[PlanStage, ...]:
@@ -77,11 +113,32 @@ def _contiguous(stages: tuple[PlanStage, ...]) -> tuple[PlanStage, ...]:
         if stage.start != start or stage.stop <= start:
             raise ValueError(f"a stage of blocks [{stage.start}, {stage.stop}) where block {start} comes next")
         start = stage.stop
+    # Block 0 reads the bytes of a request, and the result is made of the whole output.
+    for stage, place in ((stages[0], "first"), (stages[-1], "last")):
+        if stage.tiles:
+            raise ValueError(f"the {place} stage of a route runs on one device, not in tiles")
     return stages
 
 
 # A whole route: every block from 0 on, in order.
 Stages = Annotated[tuple[PlanStage, ...], at_most(MAX_STAGES, at_least=1), AfterValidator(_contiguous)]
+
+
+def comes_in_parts(stages: Sequence[PlanStage], index: int) -> bool:
+    """Return whether the input of a stage consists of rows that come from several devices, or go to several."""
+    return bool(stages[index].tiles) or (index > 0 and bool(stages[index - 1].tiles))
+
+
+def hops(source: str, stages: Sequence[PlanStage]) -> frozenset[tuple[str, str]]:
+    """Return the pairs of different devices between which feature maps of a route may pass, sender first."""
+    places = [(source,), *(stage.devices for stage in stages)]
+    return frozenset(
+        (sender, receiver)
+        for senders, receivers in itertools.pairwise(places)
+        for sender in senders
+        for receiver in receivers
+        if sender != receiver
+    )
 
 
 class PlanRoute(Part):
@@ -93,8 +150,13 @@ class PlanRoute(Part):
 
 
 def route_text(route: PlanRoute) -> str:
-    """Return a route as text, such as ``pi[0,4) > server[4,9)``."""
-    return " > ".join(f"{stage.device}[{stage.start},{stage.stop})" for stage in route.stages)
+    """Return a route as text, such as ``pi[0,4) > server[4,9)``; with tiles ``pi:0-28+server:28-56[1,4)``."""
+    return " > ".join(f"{_place_text(stage)}[{stage.start},{stage.stop})" for stage in route.stages)
+
+
+def _place_text(stage: PlanStage) -> str:
+    tiles = (f"{tile.device}:{tile.rows[0]}-{tile.rows[1]}" for tile in stage.tiles)
+    return "+".join(tiles) or stage.device
 
 
 class CommittedPlan(Message):
@@ -137,10 +199,8 @@ class CommittedPlan(Message):
         """Return the devices that a device sends feature maps to, if these may travel without the broker."""
         if self.transport is TransportMode.MQTT:
             return frozenset()
-        ways = [(self.source, *(stage.device for stage in route.stages)) for route in self.routes]
-        return frozenset(
-            after for way in ways for before, after in itertools.pairwise(way) if before == device != after
-        )
+        found = (hop for route in self.routes for hop in hops(self.source, route.stages))
+        return frozenset(receiver for sender, receiver in found if sender == device)
 
 
 class StreamPhase(StrEnum):

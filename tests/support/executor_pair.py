@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +21,14 @@ from shared.bus.model_exchange import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import ShadowReport
-from shared.messages.control import REPORTS, Prepare, Ready, ranges_of
+from shared.messages.control import REPORTS, Prepare, Ready, segments_of
 from shared.messages.devices import OBSERVATIONS, Presence, State, TransferObservation
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
 from shared.model.architectures import build
+from shared.model.graph import Graph
 from shared.model.onnx_file import write_onnx
 from shared.transport_mode import TransportMode
 
@@ -97,10 +98,9 @@ class World:
         self, stages: tuple[PlanStage, ...], *, epoch: int = 1, transport: TransportMode | None = None
     ) -> None:
         """Put a route in force on those of its devices that are executors."""
-        executors = {stage.device for stage in stages} & self.online
-        expected = self.ready + len(executors)
-        for device in executors:
-            own = ranges_of(stage for stage in stages if stage.device == device)
+        held = {device: own for device, own in segments_of((stages,)).items() if device in self.online}
+        expected = self.ready + len(held)
+        for device, own in held.items():
             prepare = Prepare(stream=STREAM, epoch=epoch, manifest=self.manifest, segments=own)
             await self.connection.publish(topics.commands(device), prepare.encode())
         await self.until(lambda: self.ready == expected)
@@ -131,15 +131,19 @@ class World:
 
 
 @asynccontextmanager
-async def pair_of_executors(folder: Path, **settings: Any) -> AsyncIterator[World]:
-    """Start the executors `first`, which is the stream's source, and `second`; both check every encoding.
+async def pair_of_executors(
+    folder: Path, *, devices: Sequence[str] = ("first", "second"), graph: Graph | None = None, **settings: Any
+) -> AsyncIterator[World]:
+    """Start the executors `first`, which is the stream's source, and `second`; all check every encoding.
 
     Args:
         folder: their data.
-        **settings: of both executors' configurations.
+        devices: further executors.
+        graph: of the model; None for a tiny one.
+        **settings: of all executors' configurations.
     """
     file = folder / "tiny.onnx"
-    write_onnx(build("tiny"), file)
+    write_onnx(graph or build("tiny"), file)
     manifest = build_manifest(file, preprocessing=Preprocessing(kind="image"), output=OutputKind.CLASSIFICATION)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker())
@@ -157,10 +161,10 @@ async def pair_of_executors(folder: Path, **settings: Any) -> AsyncIterator[Worl
                 group.create_task(serve_models(library, "planner", {manifest.model: file}.get)),
                 group.create_task(opened.listen()),
             ]
-            for device in ("first", "second"):
+            for device in devices:
                 config = ExecutorConfig(device, broker.settings, folder / device, shadow_share=1.0, **settings)
                 tasks.append(group.create_task(serve(config)))
-            await opened.until(lambda: opened.online == {"first", "second"})
+            await opened.until(lambda: opened.online == set(devices))
             yield opened
             for task in tasks:
                 task.cancel()

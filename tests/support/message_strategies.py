@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from shared.messages.control import SegmentRange
 from shared.messages.devices import BlockRowTimes
 from shared.messages.models import FilePacking, Manifest, ModelVersion
-from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, Stages
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, PlanTile, Stages
 
 # Without control characters: identifiers with them are refused, and texts come back without them.
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), max_size=20)
@@ -24,7 +24,7 @@ def messages(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Return a strategy of valid instances of `kind`."""
     fields = {name: _field(field) for name, field in kind.model_fields.items() if name != "schema_version"}
     if kind is SegmentRange:
-        fields |= {"start": st.integers(0, 99), "stop": st.integers(100, 200)}
+        return _ranges(fields)
     if kind is BlockRowTimes:
         points = st.dictionaries(st.integers(1, 1000), st.floats(0, 1e6), min_size=1, max_size=3)
         fields["points"] = points.map(lambda made: tuple(sorted(made.items())))
@@ -49,16 +49,47 @@ def _packings() -> st.SearchStrategy[FilePacking]:
     return st.builds(FilePacking, graph_start=st.just(0), piece_bytes=st.integers(1024, 2**40), piece_sha256=digests)
 
 
+def _ranges(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[SegmentRange]:
+    """Return a strategy of segments, some of which are tiles, or have tiles behind them."""
+    fields |= {"start": st.integers(0, 99), "stop": st.integers(100, 200), "rows": st.none() | _rows()}
+    following = st.just((0, ())) | st.tuples(st.integers(201, 300), st.lists(_rows(), min_size=1, max_size=3))
+    return following.flatmap(
+        lambda chosen: st.builds(
+            SegmentRange, **fields | {"next_stop": st.just(chosen[0]), "next_rows": st.just(tuple(chosen[1]))}
+        )
+    )
+
+
+def _rows() -> st.SearchStrategy[tuple[int, int]]:
+    """Return a strategy of ranges that are not empty."""
+    return st.tuples(st.integers(0, 500), st.integers(501, 1000))
+
+
 def _stages() -> st.SearchStrategy[tuple[PlanStage, ...]]:
-    """Return a strategy of whole routes, which begin at block 0 and have no gap."""
+    """Return a strategy of whole routes, which begin at block 0 and have no gap; some of their stages have tiles."""
     cuts = st.lists(st.integers(1, 200), min_size=1, max_size=3, unique=True).map(sorted)
     codecs, devices = (_field(PlanStage.model_fields[name]) for name in ("codec", "device"))
-    return st.tuples(cuts, codecs, devices).map(
+    heights = st.lists(st.integers(1, 1000), max_size=2, unique=True).map(sorted)
+    return st.tuples(cuts, codecs, devices, heights).map(
         lambda made: tuple(
-            PlanStage(start=start, stop=stop, codec=made[1], device=made[2])
+            PlanStage(
+                start=start,
+                stop=stop,
+                codec=made[1],
+                device=made[2],
+                tiles=_tiles(made[2], made[3]) if start > 0 and stop < made[0][-1] else (),
+            )
             for start, stop in itertools.pairwise((0, *made[0]))
         )
     )
+
+
+def _tiles(device: str, bottoms: list[int]) -> tuple[PlanTile, ...]:
+    if len(bottoms) < 2:
+        return ()
+    devices = (device, f"{device[:40]}2")
+    rows = itertools.pairwise((0, *bottoms))
+    return tuple(PlanTile(device=name, rows=own) for name, own in zip(devices, rows, strict=True))
 
 
 def _field(field: FieldInfo) -> st.SearchStrategy[Any]:

@@ -1,6 +1,6 @@
 """Computing speed of this device: idle profiles of its models, and the slowdown of an emulated device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.executor.segments.idle_profile import IdleProfile
@@ -77,15 +77,24 @@ class DeviceSpeed:
         profile = self._profiles.get(model)
         return profile.scaled(self.slowdown) if profile else None
 
-    def expected_ms(self, manifest: Manifest, start: int, stop: int) -> float:
-        """Return the idle time of blocks `[start, stop)`, in ms; an estimate from FLOPs without a profile."""
+    def expected_ms(self, manifest: Manifest, start: int, stop: int, rows: Sequence[tuple[int, int]] = ()) -> float:
+        """Return the idle time of blocks `[start, stop)`, in ms; an estimate from FLOPs without a profile.
+
+        Args:
+            manifest: of the model.
+            start: first block.
+            stop: the block behind the last.
+            rows: of each block of a tile, how many rows it computes, and how many there are.
+        """
         idle = self.idle(manifest.model)
         if idle is not None and self.graph(manifest.model) == manifest.graph_version():
-            return idle.segment_ms(start, stop)
-        return sum(block.flops for block in manifest.blocks[start:stop]) / _ASSUMED_FLOPS_PER_MS
+            return idle.tile_ms(start, rows) if rows else idle.segment_ms(start, stop)
+        shares = [count / of for count, of in rows] or [1.0] * (stop - start)
+        blocks = zip(manifest.blocks[start:stop], shares, strict=True)
+        return sum(share * block.flops for block, share in blocks) / _ASSUMED_FLOPS_PER_MS
 
     def nominal(
-        self, model: str, start: int, stop: int, extra_ms: Callable[[], float]
+        self, model: str, start: int, stop: int, extra_ms: Callable[[], float], rows: Sequence[tuple[int, int]] = ()
     ) -> Callable[[float], float] | None:
         """Return a function from the measured to the emulated time of a segment, in ms; None on a real device.
 
@@ -96,6 +105,7 @@ class DeviceSpeed:
             start: first block.
             stop: the block behind the last.
             extra_ms: returns the measured time of the codecs; called when the segment has run.
+            rows: of each block of a tile, how many rows it computes, and how many there are.
         """
         if not self.emulated:
             return None
@@ -104,5 +114,5 @@ class DeviceSpeed:
         factor = self.factor
         if profile is None:
             return lambda measured_ms: factor * measured_ms
-        segment_ms = profile.segment_ms(start, stop)
+        segment_ms = profile.tile_ms(start, rows) if rows else profile.segment_ms(start, stop)
         return lambda measured_ms: factor * (segment_ms + extra_ms())

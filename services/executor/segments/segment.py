@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,13 @@ from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
 from services.executor.segments.fusion import Encoder, operators_ms, representation_of
 from services.executor.segments.prepare import prepare
-from services.executor.segments.segment_events import SegmentKey, SegmentNeed
+from services.executor.segments.segment_events import IN_ONE_PIECE, SegmentKey, SegmentNeed
+from services.executor.segments.segment_rows import SegmentRows, rows_and_graph
 from shared.bus.pieces import ByteRange
 from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
-from shared.model.errors import CutError, ModelError, UnsupportedModelError
+from shared.model.errors import CutError, ModelError, TileError, UnsupportedModelError
 from shared.model.onnx_file import extract_segment, load_model
 from shared.model.onnx_file.codec_graph import with_encoder
 from shared.model.onnx_file.packed_file import open_packed, stored_ranges
@@ -38,22 +39,32 @@ class Segment:
         manifest: manifest of the model.
         session: the loaded graph; None for a segment that is `prepare` alone.
         encoder: encoder in the graph, if there is one.
+        rows: what it passes on to whom; None for a segment in one piece before another one in one piece.
     """
 
     key: SegmentKey
     manifest: Manifest
     session: SegmentSession | None
     encoder: Encoder | None = None
+    rows: SegmentRows | None = None
 
     @property
     def largest_input_bytes(self) -> int:
-        """Total size of the tensors that cross the cut before the segment, and so a bound on each of them."""
+        """Total size of the tensors that cross the cut before the segment, and so a bound on each of them.
+
+        A tile needs no more than its segment.
+        """
         return self.manifest.blocks[self.key.start - 1].output_bytes if self.key.start else MAX_TENSOR_BYTES
 
     @property
     def is_last(self) -> bool:
         """True if the segment ends where the model does."""
         return self.key.stop == len(self.manifest.blocks)
+
+    @property
+    def computed_rows(self) -> tuple[tuple[int, int], ...]:
+        """Of each block of a tile, how many rows it computes, and how many there are; empty for a whole segment."""
+        return () if self.rows is None else self.rows.computed
 
     def encoder_for(self, codec: str) -> Encoder | None:
         """Return the encoder in the graph if it does the numerical half of `codec`, else None."""
@@ -101,12 +112,44 @@ def build_segments(
         if not 0 <= key.start < key.stop <= len(manifest.blocks):
             text = f"{manifest.name} has blocks [0, {len(manifest.blocks)}), not [{key.start}, {key.stop})"
             raise CannotPrepare(RejectionCause.ERROR, text)
-        if key.stop == 1:
+        if key.stop == 1 and key.tiling == IN_ONE_PIECE:
             built[key] = Segment(key, manifest, None)
         else:
             model = model or open_model(path, manifest)
-            built[key] = _load(key, manifest, _extract(model, key), engine, path.parent)
+            built[key] = _built(model, key, manifest, engine, path.parent)
     return built
+
+
+def rows_of(path: Path, manifest: Manifest, key: SegmentKey) -> SegmentRows | None:
+    """Return what a segment passes on to whom, without loading it.
+
+    Raises:
+        CannotPrepare: as `build_segments`.
+    """
+    if key.tiling == IN_ONE_PIECE:
+        return None
+    return _rows_and_graph(open_model(path, manifest), key)[0]
+
+
+def _built(
+    model: PartitionedModel, key: SegmentKey, manifest: Manifest, engine: EngineSettings, weights_dir: Path
+) -> Segment:
+    rows, data = (None, None) if key.tiling == IN_ONE_PIECE else _rows_and_graph(model, key)
+    if key.stop == 1:
+        return Segment(key, manifest, None, rows=rows)
+    return replace(_load(key, manifest, data or _extract(model, key), engine, weights_dir), rows=rows)
+
+
+def _rows_and_graph(model: PartitionedModel, key: SegmentKey) -> tuple[SegmentRows, bytes | None]:
+    try:
+        return rows_and_graph(model, key)
+    except TileError as error:
+        # The blocks exist, but not as tiles: not a fault of the model.
+        raise CannotPrepare(RejectionCause.ERROR, f"these tiles cannot run: {error}") from error
+    except (CutError, ModelError) as error:
+        raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
+    except MemoryError as error:
+        raise CannotPrepare(RejectionCause.MEMORY, "the tile does not fit into memory") from error
 
 
 def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
@@ -153,14 +196,14 @@ def weight_ranges(path: Path, manifest: Manifest) -> tuple[tuple[ByteRange, ...]
     return ((), *(tuple(ByteRange(start, stop) for start, stop in ranges) for ranges in places))
 
 
-def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "", version: str = "") -> SegmentNeed:
-    """Return the memory needs of blocks `[start, stop)`: all parameters and the largest working set."""
-    blocks = manifest.blocks[start:stop]
-    return SegmentNeed(
-        SegmentKey(manifest.model, start, stop, encoding, version),
-        parameter_bytes=sum(block.parameter_bytes for block in blocks),
-        activation_bytes=max((block.working_bytes for block in blocks), default=0),
-    )
+def need_of(manifest: Manifest, key: SegmentKey) -> SegmentNeed:
+    """Return the memory needs of a segment: all parameters and the largest working set, of a tile its share of it."""
+    blocks = manifest.blocks[key.start : key.stop]
+    working_bytes = max((block.working_bytes for block in blocks), default=0)
+    rows, described = key.tiling.row_range, blocks[-1].rows if blocks else None
+    if rows is not None and described is not None:
+        working_bytes = min(working_bytes, -(-working_bytes * (rows[1] - rows[0]) // described.output_rows))
+    return SegmentNeed(key, sum(block.parameter_bytes for block in blocks), working_bytes)
 
 
 def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettings, weights_dir: Path) -> Segment:

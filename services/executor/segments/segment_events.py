@@ -1,8 +1,49 @@
 """Keys of segments and epochs, and the events and commands of the segment lifecycle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from shared.messages.control import RejectionCause
+from shared.messages.control import RejectionCause, SegmentRange
+from shared.messages.streams import PlanStage
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tiling:
+    """Rows that a segment makes, and the tiles to which it sends rows.
+
+    Attributes:
+        rows: of the segment's output, if it is a tile; else empty.
+        next_stop: if tiles compute the next segment, the block behind its last; else 0.
+        next_rows: of the next segment's output that each of its tiles makes.
+    """
+
+    rows: tuple[int, ...] = ()
+    next_stop: int = 0
+    next_rows: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def row_range(self) -> tuple[int, int] | None:
+        """The rows of a tile; None for a segment in one piece."""
+        return (self.rows[0], self.rows[1]) if self.rows else None
+
+
+# A segment in one piece, before another one in one piece.
+IN_ONE_PIECE: Final = Tiling()
+
+
+def tiling_at(stages: Sequence[PlanStage], index: int, tile: int = 0) -> Tiling:
+    """Return the tiling of a stage of a route, on the device of one of its tiles."""
+    rows = stages[index].rows
+    after = stages[index + 1] if index + 1 < len(stages) and stages[index + 1].tiles else None
+    if not rows and after is None:
+        return IN_ONE_PIECE
+    return Tiling(rows[tile] if rows else (), 0 if after is None else after.stop, () if after is None else after.rows)
+
+
+def tiling_of(asked: SegmentRange) -> Tiling:
+    """Return the tiling that a command asks for."""
+    return Tiling(asked.rows or (), asked.next_stop, asked.next_rows)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -14,6 +55,7 @@ class SegmentKey:
         start, stop: the blocks.
         encoding: representation in which the segment's graph encodes its outputs.
         version: of the manifest (`Manifest.version`), which holds preprocessing, labels and input shapes.
+        tiling: rows that the segment makes and sends.
     """
 
     model: str
@@ -21,11 +63,17 @@ class SegmentKey:
     stop: int
     encoding: str = ""
     version: str = ""
+    tiling: Tiling = IN_ONE_PIECE
 
     @property
-    def blocks(self) -> tuple[str, int, int]:
-        """The model and its blocks, of any version and encoding."""
-        return self.model, self.start, self.stop
+    def blocks(self) -> tuple[str, int, int, Tiling]:
+        """The model, its blocks and their rows, of any version and encoding."""
+        return self.model, self.start, self.stop, self.tiling
+
+    @property
+    def graph(self) -> tuple[str, int, int, tuple[int, ...], str]:
+        """All that determines the graph of the segment, of any version."""
+        return self.model, self.start, self.stop, self.tiling.rows, self.encoding
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import fused_encoding
 from services.executor.segments.lifecycle import LocalEpochPhase, SegmentLifecycle
 from services.executor.segments.model_cache import ModelCache
-from services.executor.segments.segment import Segment, build_segments, need_of
+from services.executor.segments.segment import Segment, build_segments, need_of, rows_of
 from services.executor.segments.segment_events import (
     AnswerReady,
     AnswerRejected,
@@ -34,6 +34,7 @@ from services.executor.segments.segment_events import (
     SegmentKey,
     SegmentNeed,
     SegmentReturned,
+    tiling_of,
 )
 from shared.bus.malloc_tuning import return_free_memory
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
@@ -185,7 +186,7 @@ class SegmentPool:
         # The route names blocks only. The Prepare of the epoch said whether the segment encodes its outputs, and by
         # which version of the manifest it runs.
         key = self.lifecycle.variant(epoch, replace(key, version=version))
-        await self.handle(SegmentBorrowed(epoch, need_of(manifest, key.start, key.stop, key.encoding, version)))
+        await self.handle(SegmentBorrowed(epoch, need_of(manifest, key)))
         try:
             yield self._segments.get(key) or await self._wait(key)
         finally:
@@ -201,7 +202,7 @@ class SegmentPool:
         segment = self._segments.get(held)
         if segment is None or not self.lifecycle.is_loaded(held):
             return None
-        need = need_of(manifest, key.start, key.stop, held.encoding, version)
+        need = need_of(manifest, held)
         # Of a loaded segment there is nothing to build, and so nothing to do.
         self.lifecycle.handle(SegmentBorrowed(epoch, need), time.monotonic())
         return segment
@@ -212,10 +213,11 @@ class SegmentPool:
 
     def _need(self, epoch: EpochKey, manifest: Manifest, version: str, asked: SegmentRange) -> SegmentNeed:
         """Return the memory needs of a range. An epoch that has the range keeps its segment, with any encoding."""
-        encoding = fused_encoding(asked.codec, manifest, asked.start, asked.stop, self.engine)
-        key = SegmentKey(manifest.model, asked.start, asked.stop, encoding, version)
-        own = self.lifecycle.variant(epoch, key, own_only=True)
-        return need_of(manifest, asked.start, asked.stop, own.encoding, version)
+        # The encoder of a graph encodes whole outputs, and rows are encoded block by block.
+        is_plain = asked.rows is not None or asked.next_stop > 0
+        encoding = "" if is_plain else fused_encoding(asked.codec, manifest, asked.start, asked.stop, self.engine)
+        key = SegmentKey(manifest.model, asked.start, asked.stop, encoding, version, tiling_of(asked))
+        return need_of(manifest, self.lifecycle.variant(epoch, key, own_only=True))
 
     async def handle(self, event: SegmentEvent) -> None:
         """Pass an event to the lifecycle and perform its commands."""
@@ -247,11 +249,15 @@ class SegmentPool:
     async def _build(self, key: SegmentKey) -> Segment:
         manifest = self._versions[key.model, key.version]
         twin = self._twin(key, manifest)
-        if twin is not None:
+        if twin is not None and twin.key.tiling == key.tiling:
             return replace(twin, key=key, manifest=manifest)
-        path = await self.models.path(manifest, key.start, key.stop)
+        # The rows that the next segment needs are in the graph, also behind block 0.
+        path = await self.models.path(manifest, key.start, max(2, key.stop) if key.tiling.next_stop else key.stop)
         started_s = time.monotonic()
         try:
+            if twin is not None:
+                rows = await asyncio.to_thread(rows_of, path, manifest, key)
+                return replace(twin, key=key, manifest=manifest, rows=rows)
             built = await asyncio.to_thread(build_segments, path, manifest, (key,), self.engine)
         except CannotPrepare:
             raise
@@ -263,13 +269,16 @@ class SegmentPool:
         return built[key]
 
     def _twin(self, key: SegmentKey, manifest: Manifest) -> Segment | None:
-        """Return a loaded segment with the same graph: only labels, preprocessing or kind of the output differ.
+        """Return a loaded segment with the same graph: labels, preprocessing, kind of the output or readers may differ.
 
         Its session serves both versions, because one thread runs all sessions.
         """
         for other in self._segments.values():
-            is_same = (other.key.blocks, other.key.encoding) == (key.blocks, key.encoding)
-            if is_same and other.manifest.inputs == manifest.inputs and other.manifest.blocks == manifest.blocks:
+            described = other.manifest
+            if other.key.graph == key.graph and (described.inputs, described.blocks) == (
+                manifest.inputs,
+                manifest.blocks,
+            ):
                 return other
         return None
 

@@ -40,5 +40,5 @@ class DevicePresence:
 
 
 def stage_devices(route: PlanRoute) -> set[str]:
-    """Return the names of the devices that compute a stage of a route."""
-    return {stage.device for stage in route.stages}
+    """Return the names of the devices that compute a stage of a route, or a tile of one."""
+    return {device for stage in route.stages for device in stage.devices}

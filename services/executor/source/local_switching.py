@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
 
+from services.executor.source.device_presence import stage_devices
 from shared.link_time import (
     CONCLUSIVE_MS,
     CONFIRMATIONS,
@@ -192,7 +193,7 @@ class RouteSwitcher:
 
     def lost(self, device: str) -> RouteSwitch | None:
         """Return to the plan if a device of the chosen route is lost."""
-        if self._chosen is None or device not in {stage.device for stage in self._chosen.stages}:
+        if self._chosen is None or device not in stage_devices(self._chosen):
             return None
         return self._return(f"{device} is lost")
 

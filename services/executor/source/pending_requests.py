@@ -230,12 +230,12 @@ class PendingRequests:
         )
         pending.due_s = now_s + pending.timeout_s
 
-    def requeue(self, retries: Sequence[PendingRequest], now_s: float) -> None:
-        """Put requests in flight back at the head of the queue, in the order given."""
+    def requeue(self, retries: Sequence[PendingRequest], now_s: float, *, has_failed: bool = True) -> None:
+        """Put requests in flight back at the head of the queue, in the order given; count their attempts as failed."""
         # In reverse, because each is put before the head: so retries keep their order, before requests never sent.
         for pending in reversed(retries):
             pending.phase, pending.route, pending.waiting_since_s = RequestPhase.WAITING, None, now_s
-            pending.failures += 1
+            pending.failures += has_failed
             self._queue.appendleft(pending)
             self.waiting_bytes += pending.request.size_bytes
 

@@ -170,11 +170,12 @@ class Undispatchable:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRefused:
-    """A device of the route could not decode a feature map of this attempt."""
+    """A device of the route could not decode a feature map of this attempt, or had no room for its rows."""
 
     request_id: str
     attempt: int
     reason: str
+    has_no_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,11 +180,12 @@ class Sources:
         await self._post_to_all(DeviceSeen(presence.device, boot_id))
 
     async def attempt_refused(self, receiver: str, refused: DamageReport) -> None:
-        """Pass on that a device could not decode a feature map of a request."""
+        """Pass on that a device could not decode a feature map of a request, or had no room for its rows."""
         source = self._streams.get(refused.stream)
         if source is not None:
-            reason = f"{receiver} could not decode a feature map: {refused.reason}"
-            await source.post(AttemptRefused(refused.request_id, refused.attempt, reason))
+            what = "has" if refused.has_no_room else "could not decode a feature map:"
+            reason = f"{receiver} {what} {refused.reason}"
+            await source.post(AttemptRefused(refused.request_id, refused.attempt, reason, refused.has_no_room))
 
     async def service_seen(self, presence: ServicePresence) -> None:
         """Store whether a collector is online; other services are ignored."""

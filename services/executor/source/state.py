@@ -273,6 +273,10 @@ class SourceState:
         pending = self._pending.get(refused.request_id)
         if pending is None or pending.phase is not RequestPhase.IN_FLIGHT or pending.attempt != refused.attempt:
             return []
+        if refused.has_no_room:
+            # No failure, and not at once again: the devices are busy with requests that came before.
+            self._pending.requeue([pending], now_s, has_failed=False)
+            return []
         return [*self._retry([pending], refused.reason, now_s), *self._pump(now_s)]
 
     def _device_seen(self, device: str, boot_id: str | None, now_s: float) -> list[SourceCommand]:

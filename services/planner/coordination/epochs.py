@@ -48,10 +48,10 @@ from services.planner.coordination.epoch_events import (
     SendRelease,
     Withdraw,
 )
-from services.planner.decisions.committed_routes import segments_of
+from services.planner.decisions.committed_routes import devices_of
 from services.planner.decisions.replan import RerouteDecision
 from services.planner.problems.problem_from_snapshot import Exclusion
-from shared.messages.control import Prepare, RejectionCause, Release, SegmentRange
+from shared.messages.control import Prepare, RejectionCause, Release, SegmentRange, segments_of
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan
 from shared.segment_memory import segment_memory_bytes
@@ -104,7 +104,7 @@ class Proposal:
     @property
     def segments(self) -> dict[str, tuple[SegmentRange, ...]]:
         """The segments that every device must hold."""
-        return segments_of(self.plan.routes)
+        return segments_of(route.stages for route in self.plan.routes)
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -269,7 +269,7 @@ def _abandon(epochs: Epochs, event: Abandon, now_s: float) -> Transition:
 def _adopt(epochs: Epochs, event: PlanSeen, now_s: float) -> Transition:
     if event.plan.epoch <= epochs.last_epoch:
         return epochs, []
-    holders = epochs.holders.union(stage.device for route in event.plan.routes for stage in route.stages)
+    holders = epochs.holders.union(devices_of(event.plan.routes))
     return replace(epochs, last_epoch=event.plan.epoch, committed=event.plan, holders=holders, warm={}), []
 
 

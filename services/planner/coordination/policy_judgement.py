@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from services.planner.coordination.effects import Effect
 from services.planner.coordination.fleet_state import FleetState
 from services.planner.coordination.planned_streams import PlannedStreams
-from services.planner.decisions.committed_routes import TILED, is_tiled
+from services.planner.decisions.committed_routes import tiles_fault
 from services.planner.inbound import PolicyDocument
 from services.planner.problems.planning_jobs import Answer, PlanningJob
 from services.planner.problems.policies import PolicyRefusal, read_request, reservations
@@ -53,8 +53,8 @@ class PolicyJudge:
         if infeasible is not None:
             reasons = tuple(violation.message for violation in infeasible.reasons)
             return self.refuse(job.stream, PolicyRefusal(request.revision, reasons), now_s)
-        if plan is not None and is_tiled(plan):
-            tiled = PolicyRefusal(request.revision, (f"strategy {plan.strategy}: {TILED}",))
+        if plan is not None and (fault := tiles_fault(plan)) is not None:
+            tiled = PolicyRefusal(request.revision, (f"strategy {plan.strategy}: {fault}",))
             return self.refuse(job.stream, tiled, now_s)
         # The next job has the same problem, now under the policy in force. The stored answer saves solving it again.
         self.streams[job.streams[0]].solved(job.problem, answer)

@@ -7,10 +7,10 @@ from math import gcd
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
-from planning.problem.plan import Constraint, Plan, Route, StreamPlan, Violation, sequential_route
+from planning.problem.plan import Constraint, Plan, Route, Stage, StreamPlan, Tile, Violation
 from planning.problem.problem import Problem
-from shared.messages.control import SegmentRange, ranges_of
-from shared.messages.streams import PlanRoute, PlanStage, route_text
+from shared.messages.bounds import MAX_TILES
+from shared.messages.streams import PlanRoute, PlanStage, PlanTile, route_text
 from shared.policy import Objective
 
 _UNITS = {
@@ -26,14 +26,12 @@ _UNITS = {
 # Bound on the runs of equal routes in a burst. A burst with more runs is started route by route, out of order.
 MAX_RUNS = 64
 
-TILED = "the strategy splits a stage into tiles, which executors cannot run"
-
 # Routes by stream.
 StreamRoutes = Mapping[str, Sequence[PlanRoute]]
 
 
 class TiledRouteError(ValueError):
-    """A plan splits a stage over several devices, which executors cannot run."""
+    """A plan splits a stage in a way that executors cannot run; the text says why."""
 
 
 def burst_jobs(problem: Problem) -> int:
@@ -44,10 +42,15 @@ def burst_jobs(problem: Problem) -> int:
     return 1 if problem.policy.objective is Objective.THROUGHPUT else problem.streams[0].jobs
 
 
-def is_tiled(plan: Plan) -> bool:
-    """Return whether a stage is split over several devices, which executors cannot run."""
-    stages = (stage for each in plan.streams.values() for route in each.routes for stage in route.stages)
-    return any(len(stage.tiles) != 1 for stage in stages)
+def tiles_fault(plan: Plan) -> str | None:
+    """Return why executors cannot run the tiles of a plan; None if they can, or if it has none."""
+    for each in plan.streams.values():
+        for route in each.routes:
+            try:
+                _stages_of(route)
+            except TiledRouteError as error:
+                return str(error)
+    return None
 
 
 def to_message(problem: Problem, plan: StreamPlan) -> tuple[PlanRoute, ...]:
@@ -57,7 +60,7 @@ def to_message(problem: Problem, plan: StreamPlan) -> tuple[PlanRoute, ...]:
     Other routes have weights without a common factor.
 
     Raises:
-        TiledRouteError: a stage is split over several devices.
+        TiledRouteError: executors cannot run a stage's tiles.
     """
     if burst_jobs(problem) > 1:
         routes, common = _runs(plan), 1
@@ -66,15 +69,38 @@ def to_message(problem: Problem, plan: StreamPlan) -> tuple[PlanRoute, ...]:
     costs, stream = CostModel(problem), problem.streams[0]
     found: list[PlanRoute] = []
     for route in routes:
-        if any(len(stage.tiles) != 1 for stage in route.stages):
-            raise TiledRouteError(TILED)
-        stages = tuple(
-            PlanStage(start=stage.start, stop=stage.stop, device=stage.device, codec=stage.codec)
-            for stage in route.stages
-        )
+        stages = _stages_of(route)
         latency_ms = costs.latency_ms(stream, route)
         found.append(PlanRoute(stages=stages, weight=route.jobs // common, predicted_ms=latency_ms))
     return tuple(found)
+
+
+def _stages_of(route: Route) -> tuple[PlanStage, ...]:
+    """Return the stages of a route in the form of messages.
+
+    Raises:
+        TiledRouteError: executors cannot run a stage's tiles.
+    """
+    for place, stage in (("first", route.stages[0]), ("last", route.stages[-1])):
+        if stage.tiled:
+            raise TiledRouteError(f"its {place} stage is split into tiles, and executors run it on one device only")
+    for stage in route.stages:
+        if len(stage.tiles) > MAX_TILES:
+            raise TiledRouteError(f"a stage has {len(stage.tiles)} tiles, and executors run {MAX_TILES} at most")
+    stages = []
+    for stage in route.stages:
+        # In the order of their rows, so that equal plans are equal.
+        tiles = sorted(stage.tiles, key=lambda tile: tile.rows or (0, 0)) if stage.tiled else []
+        stages.append(
+            PlanStage(
+                start=stage.start,
+                stop=stage.stop,
+                device=stage.tiles[0].device if not tiles else tiles[0].device,
+                codec=stage.codec,
+                tiles=tuple(PlanTile(device=tile.device, rows=tile.rows) for tile in tiles if tile.rows is not None),
+            )
+        )
+    return tuple(stages)
 
 
 def _runs(plan: StreamPlan) -> tuple[Route, ...]:
@@ -91,7 +117,18 @@ def _runs(plan: StreamPlan) -> tuple[Route, ...]:
 
 def to_route(route: PlanRoute, jobs: int = 1) -> Route:
     """Return a route from the bus in the form of strategies and the cost model, for that many jobs."""
-    return sequential_route(((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages), jobs)
+    return Route(
+        tuple(
+            Stage(
+                stage.start,
+                stage.stop,
+                tuple(Tile(tile.device, tile.rows) for tile in stage.tiles) or (Tile(stage.device),),
+                stage.codec,
+            )
+            for stage in route.stages
+        ),
+        jobs,
+    )
 
 
 def to_plan(problem: Problem, routes: Sequence[PlanRoute]) -> dict[str, StreamPlan]:
@@ -148,16 +185,7 @@ def broken_constraints(problem: Problem, routes: Sequence[PlanRoute]) -> tuple[V
 
 def devices_of(routes: Sequence[PlanRoute]) -> tuple[str, ...]:
     """Return the devices that compute on these routes, each once, in order of first use."""
-    return tuple(dict.fromkeys(stage.device for route in routes for stage in route.stages))
-
-
-def segments_of(routes: Sequence[PlanRoute]) -> dict[str, tuple[SegmentRange, ...]]:
-    """Return the segments that each device must hold for these routes, each once."""
-    found: dict[str, list[PlanStage]] = {}
-    for route in routes:
-        for stage in route.stages:
-            found.setdefault(stage.device, []).append(stage)
-    return {device: ranges_of(stages) for device, stages in found.items()}
+    return tuple(dict.fromkeys(device for route in routes for stage in route.stages for device in stage.devices))
 
 
 def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute], *, in_order: bool = False) -> bool:

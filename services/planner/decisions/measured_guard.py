@@ -7,13 +7,13 @@ corrected (`services.planner.problems.corrections`), so that the same reroute is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from statistics import median, quantiles
 
 from planning.problem.problem import Problem
 from services.planner.decisions.committed_routes import devices_of
 from services.planner.problems.corrections import Part, device_part, link_part
-from shared.messages.streams import PlanRoute
+from services.planner.problems.sharing import computed_shares
+from shared.messages.streams import PlanRoute, hops
 
 # Age from which measured latencies no longer tell how the routes before were.
 RECENT_S = 15.0
@@ -171,11 +171,7 @@ def _corrections(trial: RerouteTrial, problem: Problem, before_ms: float, after_
 
 def _links(source: str, routes: Sequence[PlanRoute]) -> set[tuple[str, str]]:
     """Return the links that feature maps take."""
-    links: set[tuple[str, str]] = set()
-    for route in routes:
-        places = [source, *(stage.device for stage in route.stages)]
-        links |= {(start, end) for start, end in pairwise(places) if start != end}
-    return links
+    return {hop for route in routes for hop in hops(source, route.stages)}
 
 
 def _compute_ms(problem: Problem, routes: Sequence[PlanRoute], device: str) -> float:
@@ -185,9 +181,9 @@ def _compute_ms(problem: Problem, routes: Sequence[PlanRoute], device: str) -> f
     if state is None or block_ms is None:
         return 0.0
     total_ms = sum(
-        route.weight * (sum(block_ms[stage.start : stage.stop]) + state.segment_overhead_ms)
+        route.weight * (share * sum(block_ms[stage.start : stage.stop]) + state.segment_overhead_ms)
         for route in routes
-        for stage in route.stages
-        if stage.device == device
+        for stage, name, share in computed_shares(route)
+        if name == device
     )
     return state.load_factor * total_ms / sum(route.weight for route in routes)

@@ -21,14 +21,13 @@ from services.planner.decisions.committed_routes import (
     broken_constraints,
     burst_jobs,
     devices_of,
-    segments_of,
     to_message,
     to_route,
 )
 from services.planner.decisions.damping import Departure, required_gain
 from services.planner.problems.sharing import segment_bytes, slowdown
 from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
-from shared.messages.control import SegmentRange
+from shared.messages.control import SegmentRange, segments_of
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute
 from shared.policy import Objective
@@ -69,14 +68,17 @@ class ThresholdJob:
 def find_thresholds(job: ThresholdJob) -> Alternatives:
     """Return the thresholds of the plan.
 
-    There are none for bursts, several routes, other objectives, and strategies that are not exact. There are none
-    either if the plan cannot run, if costs swing, or if another route gains enough now. In the last case the planner
-    waits for the end of the cooldown, and the source must not switch earlier.
+    There are none for bursts, several routes, routes with tiles, other objectives, and strategies that are not exact.
+    There are none either if the plan cannot run, if costs swing, or if another route gains enough now. In the last case
+    the planner waits for the end of the cooldown, and the source must not switch earlier.
     """
     plan, problem = job.plan, job.problem
     policy = problem.policy
     found: tuple[Threshold, ...] = ()
-    is_known = _is_known(problem) and not job.is_swinging and len(plan.routes) == 1 and burst_jobs(problem) == 1
+    is_single = (
+        len(plan.routes) == 1 and burst_jobs(problem) == 1 and not any(each.tiles for each in plan.routes[0].stages)
+    )
+    is_known = _is_known(problem) and not job.is_swinging and is_single
     if is_known and not broken_constraints(problem, plan.routes) and not _is_overdue(problem, plan.routes[0]):
         found = tuple(_thresholds(job, plan.routes[0]))
     return Alternatives(stream=plan.stream, epoch=plan.epoch, cooldown_ms=policy.cooldown_ms, thresholds=found)
@@ -102,12 +104,12 @@ def warm_segments(
 
     An alternative is left out if its segments do not fit on one of its devices beside those of the plan.
     """
-    held = segments_of(plan.routes)
+    held = segments_of(route.stages for route in plan.routes)
     warm = dict(held)
     for route in nearest(alternatives)[:MAX_WARM]:
         more = {
             device: tuple({(each.start, each.stop): each for each in (*ranges, *warm.get(device, ()))}.values())
-            for device, ranges in segments_of((route,)).items()
+            for device, ranges in segments_of((route.stages,)).items()
         }
         if all(_fits(problem, device, manifest, ranges) for device, ranges in more.items()):
             warm |= more

@@ -1,11 +1,11 @@
 """Memory and computing time that streams take from each other on shared devices."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.messages.models import Manifest
-from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 from shared.segment_memory import segment_memory_bytes
 
 # Largest busy share of other streams: a stream is assumed to get at least 1 - this, since estimates may be too high.
@@ -15,13 +15,15 @@ LARGEST_SHARE = 0.8
 def held_bytes(plans: Iterable[tuple[Manifest, Sequence[PlanRoute]]]) -> dict[str, float]:
     """Return the memory that the segments of plans hold, by device; a segment that routes share counts once."""
     segments = {
-        (stage.device, manifest.model, stage.start, stage.stop): manifest
+        (device, manifest.model, stage.start, stage.stop, stage.rows[tile] if stage.tiles else None): manifest
         for manifest, routes in plans
         for route in routes
         for stage in route.stages
+        for tile, device in enumerate(stage.devices)
     }
     held: defaultdict[str, float] = defaultdict(float)
-    for (device, _, start, stop), manifest in segments.items():
+    for (device, _, start, stop, _), manifest in segments.items():
+        # A tile has less: its parameters are those of its segment, its activations some rows of them.
         held[device] += segment_bytes(manifest, start, stop)
     return dict(held)
 
@@ -49,15 +51,23 @@ def busy_shares(plans: Iterable[CommittedPlan], snapshot: FleetSnapshot, now_s: 
         weights = sum(route.weight for route in plan.routes)
         manifest = snapshot.manifest_under(plan)
         for route in plan.routes:
-            for stage in route.stages:
-                device = snapshot.device(stage.device)
+            for stage, name, share in computed_shares(route):
+                device = snapshot.device(name)
                 profile = None if manifest is None else device.profile(manifest)
                 if profile is None:
                     continue
-                compute_ms = sum(profile.block_ms[stage.start : stage.stop]) + profile.segment_overhead_ms
+                compute_ms = share * sum(profile.block_ms[stage.start : stage.stop]) + profile.segment_overhead_ms
                 busy_ms = device.present_load_factor(now_s) * compute_ms
-                shares[stage.device] += rate_hz * route.weight / weights * busy_ms / 1000
+                shares[name] += rate_hz * route.weight / weights * busy_ms / 1000
     return dict(shares)
+
+
+def computed_shares(route: PlanRoute) -> Iterator[tuple[PlanStage, str, float]]:
+    """Yield every stage with each of its devices, and the share of its output that the device makes."""
+    for stage in route.stages:
+        height = max((bottom for _, bottom in stage.rows), default=1)
+        for device, (top, bottom) in zip(stage.devices, stage.rows or ((0, 1),), strict=True):
+            yield stage, device, (bottom - top) / height
 
 
 def slowdown(share: float) -> float:

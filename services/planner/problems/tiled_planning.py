@@ -10,8 +10,8 @@ from shared.messages.models import Manifest, ManifestBlock
 
 
 def runs_tiles(state: DeviceState) -> bool:
-    """Return whether a device computes tiles, and sends and receives rows. Executors do not say so yet."""
-    return False
+    """Return whether a device computes tiles, and sends and receives rows."""
+    return state.capabilities.tiles
 
 
 def row_profile(block: ManifestBlock) -> RowProfile | None:

@@ -38,6 +38,7 @@ class Bench:
     peer: BrokerTransport
     ear: Connection
     admitted: list[FeatureMap] = field(default_factory=list)
+    rows: list[FeatureMap] = field(default_factory=list)
     on_the_lane: list[bytes] = field(default_factory=list)
     has_room: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -45,6 +46,9 @@ class Bench:
         if self.has_room.is_set():
             self.admitted.append(feature_map)
         return self.has_room.is_set()
+
+    def take_rows(self, feature_map: FeatureMap) -> None:
+        self.rows.append(feature_map)
 
     async def admit(self, feature_map: FeatureMap) -> None:
         await self.has_room.wait()
@@ -94,6 +98,7 @@ async def bench() -> AsyncIterator[Bench]:
             transport,
             CODER.registry,
             opened.outbox,
+            opened.take_rows,
             opened.admit_now,
             opened.admit,
             opened.take_lane,

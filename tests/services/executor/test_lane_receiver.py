@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from broker.embedded import EmbeddedBroker
+from services.executor.admission import Admission
 from services.executor.lane_receiver import LaneReceiver
 from services.executor.outbox import Outbox
-from services.executor.pipeline import Admission
 from services.executor.sender import AttemptTracker
 from shared.bus import topics
 from shared.bus.connection import Connection

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from broker.embedded import EmbeddedBroker
+from services.executor.admission import Admission
 from services.executor.lane_receiver import LaneReceiver
 from services.executor.lane_runner import LaneRunner
 from services.executor.lane_sender import LANE_BYTES, LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
-from services.executor.pipeline import Admission, Pipeline
+from services.executor.pipeline import Pipeline
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.engine import EngineSettings
@@ -141,6 +142,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
             inputs=inputs,
             attempts=attempts,
             admission=admission,
+            row_admission=Admission(2, 10**6),
             shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
             outcomes=outcome_delivery(outbox),
             outbox=outbox,

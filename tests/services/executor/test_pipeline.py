@@ -12,12 +12,13 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from services.cli.support.manifest import build_manifest
+from services.executor.admission import Admission
 from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_feature_map
 from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
-from services.executor.pipeline import Admission, Pipeline
+from services.executor.pipeline import Pipeline
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.engine import EngineSettings
@@ -120,6 +121,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
             inputs=InputAssembler(),
             attempts=attempts,
             admission=Admission(max_tasks=2, max_bytes=10**6),
+            row_admission=Admission(max_tasks=2, max_bytes=10**6),
             shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
             outbox=outbox,
             outcomes=outcome_delivery(outbox),
@@ -226,42 +228,6 @@ async def test_a_tensor_that_does_not_decode_is_counted_and_its_source_told(benc
     assert receipt.refused == DamageReport(stream="s", request_id="r", attempt=2, reason="a channel's scale is zero")
     assert bench.outbox.bad_messages == 1
     await bench.pipeline.drain()
-
-
-async def test_admission_is_bounded_by_number_and_size_but_one_always_fits() -> None:
-    admission = Admission(max_tasks=2, max_bytes=100)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        await admission.enter(1000)
-        waiting = group.create_task(admission.enter(60))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        admission.leave(1000)
-        await waiting
-        await admission.enter(40)
-        third = group.create_task(admission.enter(0))
-        drained = group.create_task(admission.drain())
-        await asyncio.sleep(0)
-        assert not third.done()
-        admission.leave(60)
-        await third
-        admission.leave(40)
-        assert not drained.done()
-        admission.leave(0)
-        await drained
-
-
-async def test_nothing_overtakes_what_waits_for_admission() -> None:
-    admission = Admission(max_tasks=3, max_bytes=100)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        assert admission.enter_now(60)
-        large = group.create_task(admission.enter(70))
-        await asyncio.sleep(0)
-        # It would fit, but the large one would starve behind a stream of small ones.
-        assert not admission.enter_now(10)
-        admission.leave(60)
-        await large
-        assert admission.enter_now(30)
-        assert not admission.enter_now(1)
 
 
 class TestModelWithManyOutputs:

@@ -97,7 +97,7 @@ def test_hostile_facts_are_refused_where_the_outcome_is_made(facts: Any, records
 
 def test_every_field_of_a_header_is_common_to_an_epoch_or_stated_by_each_message() -> None:
     common = {
-        *("schema_version", "transfer_id", "sender", "stream", "model", "epoch", "stages", "stage", "tensors"),
+        *("schema_version", "transfer_id", "sender", "stream", "model", "epoch", "stages", "stage", "tile", "tensors"),
         *("source", "queue", "transport", "outcome_to_source"),
     }
     stated = {

@@ -1,8 +1,8 @@
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan
 from planning.strategies.registry import known_strategies, solve, with_strategy
-from planning.strategies.strategy import LongSearch
 from planning.strategies.spatial.distredge import BASELINES, Distredge
+from planning.strategies.strategy import LongSearch
 from tests.support.spatial_problems import group_of, meshed, row_chain
 
 PROBLEM = meshed(

@@ -86,7 +86,7 @@ def test_a_file_that_is_no_model_is_refused(manifest: Manifest, tmp_path: Path) 
 
 
 def test_needs_are_all_parameters_and_the_largest_activation(manifest: Manifest) -> None:
-    need = need_of(manifest, 1, 4)
+    need = need_of(manifest, SegmentKey(manifest.model, 1, 4))
     blocks = manifest.blocks[1:4]
     assert need.parameter_bytes == sum(block.parameter_bytes for block in blocks) > 0
     assert need.activation_bytes == max(block.activation_bytes for block in blocks) > 0
@@ -94,5 +94,7 @@ def test_needs_are_all_parameters_and_the_largest_activation(manifest: Manifest)
 
 def test_a_block_without_an_activation_needs_at_least_its_output(manifest: Manifest) -> None:
     block = manifest.blocks[1].model_copy(update={"activation_bytes": 0})
-    need = need_of(manifest.model_copy(update={"blocks": (manifest.blocks[0], block)}), 1, 2)
+    need = need_of(
+        manifest.model_copy(update={"blocks": (manifest.blocks[0], block)}), SegmentKey(manifest.model, 1, 2)
+    )
     assert need.activation_bytes == block.output_bytes > 0

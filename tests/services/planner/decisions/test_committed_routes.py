@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.problem.plan import Constraint, Plan, Route, Stage, StreamPlan, Tile, sequential_route
+from planning.problem.plan import Constraint, CostPrediction, Plan, Route, Stage, StreamPlan, Tile, sequential_route
 from planning.strategies import solve
 from services.planner.decisions.committed_routes import (
     MAX_RUNS,
@@ -15,14 +15,15 @@ from services.planner.decisions.committed_routes import (
     describe_cost,
     describe_routes,
     devices_of,
-    is_tiled,
     joint_cost,
     same_routes,
+    tiles_fault,
     to_message,
     to_plan,
+    to_route,
 )
 from services.planner.problems.snapshot import PolicySet
-from shared.messages.streams import PlanRoute
+from shared.messages.streams import PlanRoute, PlanStage, PlanTile
 from shared.policy import DeviceRule, Objective, Policy
 from tests.support.planner_world import candidate_of, declaration, problem_of, route, world
 
@@ -75,14 +76,45 @@ def test_a_stream_has_bursts_unless_only_what_it_can_sustain_matters(objective: 
     assert burst_jobs(problem) == (1 if objective is Objective.THROUGHPUT else 6)
 
 
-def test_tiles_cannot_be_run() -> None:
-    tiled = StreamPlan((Route((Stage(0, 5, (Tile("pi", (0, 4)), Tile("server", (4, 8)))),)),))
-    with pytest.raises(TiledRouteError):
+HALVES = (Tile("server", (4, 8)), Tile("pi", (0, 4)))
+
+
+@pytest.mark.parametrize(
+    ("stages", "place"),
+    [
+        ((Stage(0, 5, HALVES),), "first"),
+        ((Stage(0, 2, (Tile("pi"),)), Stage(2, 5, HALVES)), "last"),
+        ((Stage(0, 2, HALVES), Stage(2, 5, (Tile("pi"),))), "first"),
+    ],
+)
+def test_tiles_at_the_ends_of_a_route_cannot_be_run(stages: tuple[Stage, ...], place: str) -> None:
+    tiled = StreamPlan((Route(stages),))
+    with pytest.raises(TiledRouteError, match=f"its {place} stage is split"):
         to_message(problem_of(world()), tiled)
     plain = solve(problem_of(world()), seed=0, time_budget_s=0.1)
     assert isinstance(plain, Plan)
-    assert not is_tiled(plain)
-    assert is_tiled(replace(plain, streams={"camera": tiled}))
+    assert tiles_fault(plain) is None
+    assert place in (tiles_fault(replace(plain, streams={"camera": tiled})) or "")
+
+
+def test_a_route_with_tiles_is_the_same_on_the_bus_and_back() -> None:
+    route = Route((Stage(0, 1, (Tile("pi"),)), Stage(1, 3, HALVES, "float16"), Stage(3, 5, (Tile("server"),))), 2)
+    plan = Plan("s", Objective.LATENCY, {"camera": StreamPlan((route,))}, CostPrediction(0, None, 0, 0), 0.0)
+    assert tiles_fault(plan) is None
+    stages = tuple(
+        PlanStage(
+            start=stage.start,
+            stop=stage.stop,
+            device=stage.tiles[-1].device,
+            codec=stage.codec,
+            tiles=tuple(PlanTile(device=tile.device, rows=tile.rows) for tile in reversed(stage.tiles) if tile.rows),
+        )
+        for stage in route.stages
+    )
+    message = PlanRoute(stages=stages)
+    back = to_route(message, 2)
+    assert back == replace(route, stages=tuple(replace(each, tiles=each.tiles[::-1]) for each in route.stages))
+    assert devices_of((message,)) == ("pi", "server")
 
 
 def test_cost_is_what_the_objective_makes_small() -> None:
