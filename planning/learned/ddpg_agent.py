@@ -1,6 +1,6 @@
 """DDPG: an actor and a critic that learn from stored transitions (Lillicrap et al., arXiv 1509.02971)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -37,6 +37,14 @@ class DdpgSettings:
     critic_layers: tuple[int, ...] = CRITIC_LAYERS
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Networks:
+    """Networks of an agent; None for a critic that is not known."""
+
+    actor: DenseNetwork
+    critic: DenseNetwork | None = None
+
+
 class DdpgAgent:
     """An actor and a critic with their target networks; actions are in [-1, 1].
 
@@ -51,15 +59,15 @@ class DdpgAgent:
         actions: int,
         settings: DdpgSettings,
         rng: np.random.Generator,
-        start: "DdpgAgent | None" = None,
+        start: Networks | None = None,
     ) -> None:
-        """Make networks for states and actions of these sizes, or copy those of ``start`` without its memory."""
+        """Make networks for states and actions of these sizes; copies of ``start`` take the place of random ones."""
         self._settings, self._rng = settings, rng
-        if start is None:
-            self.actor = DenseNetwork.fresh((states, *settings.actor_layers, actions), True, rng)
-            self.critic = DenseNetwork.fresh((states + actions, *settings.critic_layers, 1), False, rng)
-        else:
-            self.actor, self.critic = start.actor.copy(), start.critic.copy()
+        self.actor = DenseNetwork.fresh((states, *settings.actor_layers, actions), True, rng)
+        self.critic = DenseNetwork.fresh((states + actions, *settings.critic_layers, 1), False, rng)
+        if start is not None:
+            self.actor = start.actor.copy()
+            self.critic = start.critic.copy() if start.critic else self.critic
         self._target_actor, self._target_critic = self.actor.copy(), self.critic.copy()
         self._actor_steps = VectorAdam(self.actor.values, settings.actor_rate)
         self._critic_steps = VectorAdam(self.critic.values, settings.critic_rate)
@@ -67,10 +75,9 @@ class DdpgAgent:
         self._memory = np.zeros((settings.stored, 2 * states + actions + 2), dtype=np.float32)
         self._count, self._states, self._actions = 0, states, actions
 
-    def frozen(self) -> "DdpgAgent":
-        """Return an agent with copies of the present networks and without stored transitions."""
-        states, actions = self._states, self._actions
-        return DdpgAgent(states, actions, replace(self._settings, stored=1), np.random.default_rng(0), self)
+    def networks(self) -> Networks:
+        """Return copies of the present networks."""
+        return Networks(self.actor.copy(), self.critic.copy())
 
     def act(self, state: Floats) -> Floats:
         """Return the actor's action, [states] -> [actions]."""

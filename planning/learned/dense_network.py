@@ -49,6 +49,12 @@ class DenseNetwork:
             parts.append(rng.uniform(-bound, bound, (fan_in + 1) * fan_out))
         return cls(widths, bounded, np.concatenate(parts).astype(np.float32))
 
+    @classmethod
+    def of_layers(cls, layers: Sequence[tuple[Floats, Floats]], bounded: bool) -> "DenseNetwork":
+        """Return the network of weights [in, out] and biases [out], which are copied."""
+        widths = (layers[0][0].shape[0], *(weights.shape[1] for weights, _ in layers))
+        return cls(widths, bounded, np.concatenate([part.ravel() for layer in layers for part in layer]))
+
     def copy(self) -> "DenseNetwork":
         """Return a network with its own parameters."""
         return DenseNetwork(self.widths, self.bounded, self.values.copy())

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from planning.learned.ddpg_agent import DdpgAgent, DdpgSettings
+from planning.learned.ddpg_agent import DdpgAgent, DdpgSettings, Networks
 from planning.learned.dense_network import Floats
 from planning.learned.split_environment import HIGH, LOW, SplitEnvironment
 from planning.search.volume_routes import Volume
@@ -50,12 +50,12 @@ class SplitSearchResult:
     Attributes:
         latency_ms: their latency by the cost model.
         volumes: the volumes with their rows.
-        agent: the networks after the best episode.
+        networks: of the agent after the best episode.
     """
 
     latency_ms: float
     volumes: tuple[Volume, ...]
-    agent: DdpgAgent
+    networks: Networks
 
 
 def published_variance(providers: int) -> float:
@@ -68,7 +68,7 @@ def search_splits(
     schedule: SplitSchedule,
     seed: int,
     *,
-    start: DdpgAgent | None = None,
+    start: Networks | None = None,
     seeds: Iterable[Sequence[Floats]] = (),
     progress: Callable[[int, float], None] | None = None,
 ) -> SplitSearchResult:
@@ -91,7 +91,7 @@ def _search(
     environment: SplitEnvironment,
     schedule: SplitSchedule,
     seed: int,
-    start: DdpgAgent | None,
+    start: Networks | None,
     seeds: Iterable[Sequence[Floats]],
     progress: Callable[[int, float], None] | None,
 ) -> SplitSearchResult:
@@ -160,4 +160,4 @@ def _better(best: SplitSearchResult | None, environment: SplitEnvironment, agent
     latency_ms = environment.latency_ms()
     if best is not None and best.latency_ms <= latency_ms:
         return best
-    return SplitSearchResult(latency_ms, environment.volumes(), agent.frozen())
+    return SplitSearchResult(latency_ms, environment.volumes(), agent.networks())

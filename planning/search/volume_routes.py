@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 
 from planning.problem.plan import Route, Stage, Tile
 from planning.search.spatial_group import RowUnit, SpatialGroup
-from shared.row_ranges import NOTHING, RowRange
+from shared.row_ranges import RowRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,3 @@ def _append(stages: list[tuple[int, int, tuple[Tile, ...]]], start: int, stop: i
     if stages and len(tiles) == 1 and stages[-1][2] == tiles:
         start = stages.pop()[0]
     stages.append((start, stop, tiles))
-
-
-def single_device_rows(group: SpatialGroup, name: str, height: int) -> tuple[RowRange, ...]:
-    """Return the ranges with which one provider makes all rows."""
-    return tuple((0, height) if each == name else NOTHING for each in group.providers)

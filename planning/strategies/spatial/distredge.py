@@ -1,13 +1,14 @@
 """DistrEdge: volumes by the layers' shapes, and their splits by reinforcement learning."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import ClassVar, Final
 
 import numpy as np
 
 from planning.cost.cost_model import CostModel
-from planning.learned.ddpg_agent import DdpgAgent
+from planning.learned.ddpg_agent import Networks
 from planning.learned.dense_network import Floats
 from planning.learned.layer_partition import ALPHA, RANDOM_SPLITS, volume_scores
 from planning.learned.split_environment import SplitEnvironment
@@ -26,7 +27,7 @@ from planning.search.planning_context import PlanningContext, context_of
 from planning.search.simple_routes import keeps_constraints
 from planning.search.spatial_group import RowUnit, SpatialGroup, spatial_group
 from planning.search.stream_by_stream import plan_each_stream
-from planning.search.volume_routes import Volume, equal_rows, proportional_rows, single_device_rows, volume_route
+from planning.search.volume_routes import Volume, proportional_rows, volume_route
 from planning.strategies.spatial.aofl import AOFL, linear_ratio
 from planning.strategies.spatial.coedge import COEDGE
 from planning.strategies.spatial.deeperthings import DEEPERTHINGS
@@ -53,7 +54,7 @@ class Distredge:
     agent on the predicted times and returns the best splits that it ever tried. The published 4000 episodes need a time
     budget of 4000 x volumes / SPLITS_PER_SECOND seconds. With less there are fewer, half of them with random actions.
 
-    A seeded instance also tries the splits of simple ratios in its volumes, and every baseline's plan, so that it never
+    A seeded instance also tries simple ratios in its volumes, and every baseline's plan, so that it never
     costs more than one of them.
     """
 
@@ -88,17 +89,17 @@ class Distredge:
 
         return plan_each_stream(context, self.name, choose, time_budget_s)
 
-    def environment(self, costs: CostModel, group: SpatialGroup, seed: int) -> SplitEnvironment:
-        """Return the decision process of the volumes that LC-PSS chooses; the group has a stretch with rows."""
+    def partition(self, group: SpatialGroup, seed: int) -> list[tuple[RowUnit, ...]]:
+        """Return the units of each volume that LC-PSS chooses; the group has a stretch with rows."""
         rng = np.random.default_rng(seed)
         volumes: list[tuple[RowUnit, ...]] = []
         for stretch in group.stretches():
             starts = volume_scores(group, stretch, rng, self.random_splits).partition(self.alpha)
-            volumes += [stretch[a:b] for a, b in zip(starts, (*starts[1:], len(stretch)), strict=True)]
-        return SplitEnvironment(group, costs, volumes)
+            volumes += [stretch[start:stop] for start, stop in pairwise((*starts, len(stretch)))]
+        return volumes
 
     def search(
-        self, environment: SplitEnvironment, episodes: int, seed: int, start: DdpgAgent | None = None
+        self, environment: SplitEnvironment, episodes: int, seed: int, start: Networks | None = None
     ) -> SplitSearchResult:
         """Return the best splits of so many episodes.
 
@@ -125,7 +126,7 @@ class Distredge:
     def _route(self, costs: CostModel, group: SpatialGroup, seed: int, time_budget_s: float) -> Route:
         if len(group.providers) == 1 or not group.stretches():
             return volume_route(group, (), group.fastest)
-        environment = self.environment(costs, group, seed)
+        environment = SplitEnvironment(group, costs, self.partition(group, seed))
         episodes = int(time_budget_s * SPLITS_PER_SECOND / len(environment.spans))
         found = self.search(environment, max(1, min(EPISODES, episodes)), seed)
         routes = [volume_route(group, found.volumes)]
@@ -137,19 +138,23 @@ class Distredge:
 
 
 def _simple_splits(environment: SplitEnvironment) -> Iterator[list[Floats]]:
-    """Yield the actions for all volumes of simple ratios: equal, by capability, by linear models, one device."""
-    group = environment.group
-    count = len(group.providers)
-    shares = (group.capability_shares(), linear_ratio(group))
-    divisions: list[Callable[[int], tuple[tuple[int, int], ...]]] = [
-        lambda height: tuple(equal_rows(height, count)),
-        *(lambda height, own=each: tuple(proportional_rows(height, own)) for each in shares),
-        *(lambda height, own=name: single_device_rows(group, own, height) for name in group.providers),
-    ]
-    for divide in divisions:
+    """Yield the actions for all volumes of simple ratios.
+
+    They are: equal parts, by linear models, and by the capability of the fastest one, two, ... of all providers.
+    """
+    group, count = environment.group, len(environment.group.providers)
+    capability = group.capability_shares()
+    by_speed = sorted(range(count), key=capability.__getitem__, reverse=True)
+    ratios = [[1 / count] * count, linear_ratio(group)]
+    for fastest in range(1, count + 1):
+        inside = by_speed[:fastest]
+        total = sum(capability[place] for place in inside)
+        ratios.append([capability[place] / total if place in inside else 0.0 for place in range(count)])
+    for shares in ratios:
         yield [
-            action_of_rows(Volume(first.start, last.stop, divide(last.rows or 0)), last.rows or 0)
+            action_of_rows(Volume(first.start, last.stop, tuple(proportional_rows(height, shares))), height)
             for first, last in environment.spans
+            for height in (last.rows or 0,)
         ]
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from planning.learned.ddpg_agent import DdpgAgent, DdpgSettings
+from planning.learned.ddpg_agent import DdpgAgent, DdpgSettings, Networks
 
 SMALL = DdpgSettings(
     batch=32, actor_rate=1e-3, critic_rate=3e-3, stored=400, actor_layers=(16,), critic_layers=(16, 16)
@@ -30,15 +30,20 @@ def test_the_actor_finds_the_best_action_of_every_state() -> None:
     assert (_learned(0).actor.values == agent.actor.values).all()
 
 
-def test_a_frozen_agent_does_not_change() -> None:
+def test_networks_are_copies_with_which_another_agent_begins() -> None:
     rng = np.random.default_rng(0)
     agent = DdpgAgent(2, 1, SMALL, rng)
-    frozen, state = agent.frozen(), np.zeros(2, np.float32)
+    kept, state = agent.networks(), np.zeros(2, np.float32)
     agent.store(state, np.zeros(1, np.float32), 0.0, state)
     agent.store(state, np.zeros(1, np.float32), 1.0, None)
     for _ in range(3):
         agent.learn()
-    assert (frozen.actor.values != agent.actor.values).any()
-    begun = DdpgAgent(2, 1, SMALL, rng, frozen)
-    assert (begun.actor.values == frozen.actor.values).all()
-    assert (begun.critic.values == frozen.critic.values).all()
+    assert (kept.actor.values != agent.actor.values).any()
+    begun = DdpgAgent(2, 1, SMALL, rng, kept)
+    assert kept.critic is not None
+    assert (begun.actor.values == kept.actor.values).all()
+    assert (begun.critic.values == kept.critic.values).all()
+    # Of a stored actor the critic is not known.
+    alone = DdpgAgent(2, 1, SMALL, rng, Networks(kept.actor))
+    assert (alone.actor.values == kept.actor.values).all()
+    assert (alone.critic.values != kept.critic.values).any()

@@ -46,7 +46,7 @@ def test_a_short_search_finds_the_best_splits(environment: SplitEnvironment) -> 
     assert seen[-1][1] == found.latency_ms
     again = search_splits(environment, schedule, 3)
     assert (again.latency_ms, again.volumes) == (found.latency_ms, found.volumes)
-    assert (again.agent.actor.values == found.agent.actor.values).all()
+    assert (again.networks.actor.values == found.networks.actor.values).all()
 
 
 def test_given_splits_are_tried_first(environment: SplitEnvironment) -> None:

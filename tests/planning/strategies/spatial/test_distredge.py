@@ -1,4 +1,3 @@
-from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan
 from planning.strategies.registry import known_strategies, solve, with_strategy
 from planning.strategies.spatial.distredge import BASELINES, Distredge
@@ -17,7 +16,7 @@ def test_the_plan_is_that_of_the_best_episode() -> None:
     assert isinstance(answer, Plan)
     assert answer.cost == seen[-1][2] == min(best for *_, best in seen)
     # 40 splits of time budget: as many episodes as the volumes allow.
-    volumes = len(strategy.environment(CostModel(PROBLEM), group_of(PROBLEM), 1).spans)
+    volumes = len(strategy.partition(group_of(PROBLEM), 1))
     assert [episode for episode, *_ in seen] == list(range(1, 40 // volumes + 1))
     assert {total for _, total, _ in seen} == {40 // volumes}
     assert solve(with_strategy(PROBLEM, "distredge"), seed=1, time_budget_s=0.2) == answer
