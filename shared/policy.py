@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from shared.fields import DOCUMENT, CodecChoice, Count, Flag, Index, Name, NonNegative, Positive, Share
+from shared.fields import DOCUMENT, CodecChoice, Count, Flag, Index, Name, NonNegative, Positive, RouteText, Share
 from shared.transport_mode import TransportMode
 
 
@@ -68,6 +68,7 @@ class Policy:
     Attributes:
         objective: what is optimised.
         strategy: name of the algorithm; ``auto`` picks one.
+        route: the route that strategy ``pinned`` takes, as text (`planning.problem.route_text`).
         deadline_ms: largest latency of a request; None for no bound.
         devices: which devices may compute.
         raw_input_stays_on_source: the first block must run on the source device.
@@ -101,6 +102,7 @@ class Policy:
     max_in_flight: Count = 8
     retry_limit: Index = 3
     transport: TransportMode | None = None
+    route: RouteText | None = None
 
 
 def read_policy(document: str | bytes) -> Policy:

@@ -50,6 +50,7 @@ BUILT_IN: Final = (
     BuiltIn("masud_learned", "masud_learned:MasudLearned", 240),
     BuiltIn("local_only", "local_only:LocalOnly", 210),
     BuiltIn("remote_only", "remote_only:RemoteOnly", 220),
+    BuiltIn("pinned", "pinned:Pinned", None),
     BuiltIn("exhaustive", "exhaustive:Exhaustive", 230),
     BuiltIn("distredge", "spatial.distredge:Distredge", None),
     BuiltIn("coedge", "spatial.coedge:COEDGE", None),

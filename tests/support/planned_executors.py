@@ -54,6 +54,8 @@ class PlannedExecutors:
     prepares: list[tuple[str, Prepare]] = field(default_factory=list)
     readies: list[Ready] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    results: list[Outcome] = field(default_factory=list)
 
     async def listen(self) -> None:
         filters = (
@@ -85,6 +87,7 @@ class PlannedExecutors:
             case ["streams", _, "results"]:
                 outcome = Outcome.decode(payload)
                 self.outcomes[outcome.request_id] = outcome
+                self.results.append(outcome)
             case ["events"]:
                 self.events.append(Event.decode(payload))
 
@@ -110,6 +113,15 @@ class PlannedExecutors:
             estimate = LinkEstimate(target=target, bandwidth_mbps=mbps, latency_ms=1.0)
             links = Links(device=source, sent_at_s=time.time(), links=(estimate,))
             await self.connection.publish(topics.links(source), links.encode(), retain=True)
+
+    async def measure_all_links(self, devices: Sequence[str], mbps: float) -> None:
+        """Say what the monitors of all devices would say of the links between them."""
+        for device in devices:
+            estimates = tuple(
+                LinkEstimate(target=other, bandwidth_mbps=mbps, latency_ms=1.0) for other in devices if other != device
+            )
+            links = Links(device=device, sent_at_s=time.time(), links=estimates)
+            await self.connection.publish(topics.links(device), links.encode(), retain=True)
 
     async def measure_load(self, device: str, load_factor: float) -> None:
         """Say what a device's monitor would say of its load."""
@@ -179,7 +191,8 @@ async def open_planned(folder: Path, devices: Sequence[str]) -> AsyncIterator[Pl
         try:
             async with AsyncExitStack() as running:
                 for device in devices:
-                    await running.enter_async_context(_executor(broker.settings, device, folder / "data"))
+                    process = await running.enter_async_context(executor_process(fleet, device))
+                    fleet.processes[device] = process
                 await fleet.until(lambda: fleet.online >= set(devices))
                 yield fleet
         finally:
@@ -197,15 +210,18 @@ def photograph(height: int = 48, width: int = 64) -> bytes:
 
 
 @asynccontextmanager
-async def _executor(settings: BusSettings, device: str, folder: Path) -> AsyncIterator[None]:
-    arguments = ("executor", "--device", device, "--data-dir", str(folder), "--emulated", "--log-level", "warning")
+async def executor_process(fleet: PlannedExecutors, device: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start an executor in a process of its own, and kill it in the end."""
+    data = str(fleet.folder / "data")
+    arguments = ("executor", "--device", device, "--data-dir", data, "--emulated", "--log-level", "warning")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from services.cli.main import main; main()", *arguments),
-        *("--broker", settings.address),
+        *("--broker", fleet.settings.address),
         env=os.environ | {"PYTHONWARNINGS": "default"},
     )
     try:
-        yield
+        yield process
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()

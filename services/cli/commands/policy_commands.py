@@ -31,6 +31,10 @@ ObjectiveOption = Annotated[Objective | None, typer.Option("--objective", help="
 StrategyOption = Annotated[
     str | None, typer.Option("--strategy", help="Algorithm; `segue plan --list-strategies` lists them.")
 ]
+RouteOption = Annotated[
+    str | None,
+    typer.Option("--route", help="With strategy pinned: the route, such as 'pi[0,4) > server[4,9)'."),
+]
 Deadline = Annotated[float | None, typer.Option("--deadline-ms", help="Largest latency of a request.")]
 Allow = Annotated[list[str] | None, typer.Option("--allow", help="Only these devices may compute; repeat it.")]
 Deny = Annotated[list[str] | None, typer.Option("--deny", help="These devices may not compute; repeat it.")]
@@ -59,6 +63,7 @@ def set_policy_command(
     file: PolicyFile = None,
     objective: ObjectiveOption = None,
     strategy: StrategyOption = None,
+    route: RouteOption = None,
     deadline_ms: Deadline = None,
     allow: Allow = None,
     deny: Deny = None,
@@ -85,6 +90,7 @@ def set_policy_command(
         {
             "objective": None if objective is None else objective.value,
             "strategy": strategy,
+            "route": route,
             "deadline_ms": deadline_ms,
             "raw_input_stays_on_source": raw_input_stays,
             "max_devices": max_devices,

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from planning.cost.objective import missing_power_warning
 from planning.problem.crossings import INTEGER_BASES
+from planning.problem.route_text import RouteTextError, read_route
+from planning.strategies.pinned import PINNED
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.policy import CodecMode, Policy, policy_document, read_policy
 from shared.suggestions import closest_name
@@ -100,6 +102,10 @@ def _contradictions(policy: Policy, stream: str, snapshot: FleetSnapshot, strate
     if policy.strategy not in strategies:
         near = closest_name(policy.strategy, strategies)
         yield f"strategy: there is no {policy.strategy!r}{near}; known are {', '.join(sorted(strategies))}"
+    if policy.strategy == PINNED and policy.route is None:
+        yield f"route: strategy {PINNED} takes the route that the policy states, and it states none"
+    elif policy.route is not None:
+        yield from _route_faults(policy, policy.route)
     yield from _unknown_codec(policy, stream, snapshot)
     allow = policy.devices.allow
     for device in sorted(set(allow or ()) & set(policy.devices.deny)):
@@ -114,6 +120,15 @@ def _contradictions(policy: Policy, stream: str, snapshot: FleetSnapshot, strate
     declaration = snapshot.streams.get(stream)
     if declaration is not None and policy.raw_input_stays_on_source and not policy.devices.permits(declaration.source):
         yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"
+
+
+def _route_faults(policy: Policy, text: str) -> Iterator[str]:
+    if policy.strategy != PINNED:
+        yield f"route: only strategy {PINNED} takes it"
+    try:
+        read_route(text)
+    except RouteTextError as error:
+        yield f"route: {error}"
 
 
 def reservations(policy: Policy, snapshot: FleetSnapshot) -> tuple[str, ...]:
