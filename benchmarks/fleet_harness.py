@@ -13,6 +13,7 @@ from typing import Final
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from services.cli.render.fleet_view import FILTERS, FleetView
 from services.cli.testbed.conditions import Conditions
+from services.planner.problems.tiled_planning import row_profile, row_tables
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.model_exchange import serve_models
@@ -265,7 +266,14 @@ def problem_of(
         input_bytes: size of a request.
     """
     blocks = tuple(
-        Block(block.name, block.output_bytes, block.flops, block.parameter_bytes, block.activation_bytes or None)
+        Block(
+            block.name,
+            block.output_bytes,
+            block.flops,
+            block.parameter_bytes,
+            block.activation_bytes or None,
+            rows=row_profile(block),
+        )
         for block in manifest.blocks
     )
     devices = {
@@ -273,6 +281,7 @@ def problem_of(
             block_ms={MODEL: profile.block_ms},
             load_factor=load.get(name, 1.0),
             segment_overhead_ms=profile.segment_overhead_ms,
+            row_ms={MODEL: row_tables(profile, manifest)},
         )
         for name, profile in profiles.items()
     }

@@ -64,6 +64,8 @@ class Block:
         activation_bytes: largest activation while it runs; None means ``output_bytes``.
         codecs: encodings its output may travel in, besides raw.
         rows: row data, if it can be tiled; without it every tile would need all rows.
+        ends_tiles: whether a stage with several tiles may begin or end behind it. In a model with edges, one may do so
+            only where the output of one block crosses.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -75,6 +77,7 @@ class Block:
     activation_bytes: NonNegative | None = None
     codecs: Mapping[Name, CodecProfile] = field(default_factory=dict)
     rows: RowProfile | None = None
+    ends_tiles: Annotated[bool, Field(description="Whether stages of several tiles may begin or end behind it.")] = True
 
     @property
     def working_bytes(self) -> float:

@@ -83,6 +83,9 @@ def segment_fault(model: Model, start: int, stop: int) -> str | None:
     for index in range(start, stop):
         if model.blocks[index].rows is None:
             return f"block {index} ({model.blocks[index].name}) has no row data, so no tile can hold it"
+    for cut in (start, stop):
+        if cut > 0 and not model.blocks[cut - 1].ends_tiles:
+            return f"no stage of several tiles may begin or end behind block {cut - 1} ({model.blocks[cut - 1].name})"
     if model.edges is not None:
         for cut in (start, stop):
             if [block for block, _ in crossing_blocks(model, cut)] != [cut - 1]:

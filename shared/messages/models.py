@@ -78,6 +78,9 @@ class ManifestBlock(Part):
     tileable: bool = False
     rows: ManifestRows | None = None
     """None for a block that cannot be tiled, and in manifests of earlier versions."""
+    image_crosses: bool = False
+    """Whether one image [batch, channels, rows, columns] and nothing else crosses the cut behind it. Stages of tiles
+    begin and end at such cuts."""
     domains: Annotated[tuple[Word, ...], at_most(_MAX_DOMAINS)] = ()
     """Domains of its operators beside ONNX's own."""
 
@@ -242,7 +245,8 @@ def _digest(manifest: Manifest, left_out: frozenset[str]) -> str:
         return known[1]
     # Without defaults: a field that a later release adds does not change the digests of what is there. Rows, domains
     # and operator sets follow from the model, so that a manifest without them describes the same.
-    exclude: dict[str, Any] = {name: True for name in left_out} | {"blocks": {"__all__": {"rows", "domains"}}}
+    derived = {"rows", "domains", "image_crosses"}
+    exclude: dict[str, Any] = {name: True for name in left_out} | {"blocks": {"__all__": derived}}
     document = manifest.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
     if len(_DIGESTS) >= _MAX_DIGESTS:

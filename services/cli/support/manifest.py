@@ -32,6 +32,8 @@ from shared.model.tensor import DType, Tensor
 
 # Name of block 0, which turns the payload of a request into the model's input tensors.
 PREPARE_BLOCK = "prepare"
+# Images are [batch, channels, rows, columns].
+_IMAGE_RANK, _ROW_AXIS = 4, 2
 
 
 class Preset(StrEnum):
@@ -158,8 +160,14 @@ def _opsets(content: PartitionedModel) -> Iterator[OperatorSet]:
 
 
 def _blocks(analysis: ModelAnalysis) -> Iterator[ManifestBlock]:
-    yield ManifestBlock(name=PREPARE_BLOCK, output_bytes=analysis.input_bytes, activation_bytes=analysis.input_bytes)
-    for block in analysis.blocks:
+    yield ManifestBlock(
+        name=PREPARE_BLOCK,
+        output_bytes=analysis.input_bytes,
+        activation_bytes=analysis.input_bytes,
+        image_crosses=_is_image(analysis.input),
+    )
+    crossing = [*(cut.tensors for cut in analysis.cuts), analysis.outputs]
+    for block, tensors in zip(analysis.blocks, crossing, strict=True):
         yield ManifestBlock(
             name=block.name,
             output_bytes=block.output_bytes,
@@ -169,7 +177,13 @@ def _blocks(analysis: ModelAnalysis) -> Iterator[ManifestBlock]:
             tileable=block.tileable,
             domains=block.domains,
             rows=None if block.rows is None else ManifestRows(**asdict(block.rows)),
+            image_crosses=_is_image(tensors),
         )
+
+
+def _is_image(tensors: Sequence[Tensor]) -> bool:
+    """Return whether the tensors are one image with several rows, [batch, channels, rows, columns]."""
+    return len(tensors) == 1 and len(tensors[0].shape) == _IMAGE_RANK and tensors[0].shape[_ROW_AXIS] > 1
 
 
 def fit_preprocessing(chosen: Preprocessing | Preset | None, inputs: Sequence[TensorDescription]) -> Preprocessing:

@@ -6,10 +6,12 @@ from typing import Final
 
 from planning.cost.cost_model import CostModel
 from planning.cost.route_costs import NoLinkError
-from planning.problem.plan import Route, Stage, Tile
+from planning.problem.plan import Route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from services.cli.testbed.conditions import Conditions
+from services.planner.decisions.committed_routes import to_route
 from services.planner.problems.allowed_encodings import offered
+from services.planner.problems.tiled_planning import row_profile, row_tables
 from shared.messages.calibration import Calibration
 from shared.messages.devices import Profile
 from shared.messages.models import Manifest
@@ -52,6 +54,7 @@ def cost_model(basis: PredictionBasis, conditions: Conditions) -> CostModel:
             block_ms={MODEL_KEY: profile.block_ms},
             load_factor=conditions.load.get(name, 1.0),
             segment_overhead_ms=profile.segment_overhead_ms,
+            row_ms={MODEL_KEY: row_tables(profile, basis.manifest)},
             # Encodings are calibrated on this machine, which the fastest device emulates.
             codec_speed=fastest_ms / total_ms[name] if fastest_ms > 0 else 1.0,
         )
@@ -85,6 +88,7 @@ def planning_model(basis: PredictionBasis) -> Model:
             parameter_bytes=block.parameter_bytes,
             activation_bytes=block.activation_bytes,
             codecs=codecs.get(index, {}),
+            rows=row_profile(block),
         )
         for index, block in enumerate(basis.manifest.blocks)
     )
@@ -104,8 +108,7 @@ def predict_ms(basis: PredictionBasis, conditions: Conditions, routes: Iterable[
     model = cost_model(basis, conditions)
     weights, total_ms = 0, 0.0
     for route in routes:
-        stages = tuple(Stage(stage.start, stage.stop, (Tile(stage.device),), stage.codec) for stage in route.stages)
-        latency_ms = route_latency_ms(model, Route(stages))
+        latency_ms = route_latency_ms(model, to_route(route))
         if latency_ms is None:
             return None
         weights, total_ms = weights + route.weight, total_ms + route.weight * latency_ms

@@ -77,11 +77,14 @@ async def profile_with_rows(profiler: Profiler, manifest: Manifest, profile: Idl
 
 
 def tileable_blocks(manifest: Manifest, profile: IdleProfile) -> tuple[int, ...]:
-    """Return the blocks to measure in tiles: with rows, and not refused; those that take longest come first."""
+    """Return the blocks to measure in tiles: with rows, and not refused; those that take longest come first.
+
+    The last block is never computed in tiles, because one device makes the outcome.
+    """
     refused = {block for refusal in profile.refusals for block in range(refusal.start, refusal.stop)}
     found = [
         index
-        for index, block in enumerate(manifest.blocks)
+        for index, block in enumerate(manifest.blocks[:-1])
         if index and block.rows is not None and block.rows.output_rows > 1 and index not in refused
     ]
     return tuple(sorted(found, key=lambda block: (-profile.block_ms[block], block)))

@@ -46,7 +46,9 @@ def model_of(
             parameter_bytes=block.parameter_bytes,
             activation_bytes=block.activation_bytes or None,
             codecs=worthwhile(codecs.get(index, {}), block.output_bytes, policy or Policy()),
-            rows=row_profile(block) if with_rows else None,
+            # The outcome is made on one device.
+            rows=row_profile(block) if with_rows and index + 1 < len(manifest.blocks) else None,
+            ends_tiles=block.image_crosses or not with_rows,
         )
         for index, block in enumerate(manifest.blocks)
     )

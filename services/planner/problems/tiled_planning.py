@@ -42,6 +42,25 @@ def _table(block: ManifestBlock, whole_ms: float, points: RowTable) -> RowTable 
     return tuple(point for point in points if point[0] < block.rows.output_rows) or None
 
 
+def tileable_stages(manifest: Manifest) -> Iterator[tuple[int, int]]:
+    """Yield the longest stages of blocks that can be tiled, `[start, stop)`.
+
+    They begin and end where one image crosses, and leave out the last block, whose device makes the outcome.
+    """
+    start: int | None = None
+    end: int | None = None
+    for index, block in enumerate(manifest.blocks):
+        is_tileable = index + 1 < len(manifest.blocks) and block.rows is not None and block.rows.output_rows > 1
+        if is_tileable and start is None and index and manifest.blocks[index - 1].image_crosses:
+            start = index
+        if is_tileable and start is not None and block.image_crosses:
+            end = index + 1
+        if not is_tileable:
+            if start is not None and end is not None:
+                yield start, end
+            start = end = None
+
+
 def tiles_fault(snapshot: FleetSnapshot, stream: str) -> str | None:
     """Return why no stage of a stream may be split into tiles; None if it may.
 
@@ -54,8 +73,8 @@ def tiles_fault(snapshot: FleetSnapshot, stream: str) -> str | None:
     manifest, policy = snapshot.manifest_of(snapshot.streams[stream]), snapshot.policy(stream)
     if manifest is None:
         return "its model is not in the library"
-    if not any(block.rows is not None and block.rows.output_rows > 1 for block in manifest.blocks):
-        return f"no block of {manifest.name} can be tiled, or an earlier version has added it"
+    if next(tileable_stages(manifest), None) is None:
+        return f"no stage of {manifest.name} can be tiled, or an earlier version has added it"
     if policy.max_devices == 1:
         return "the policy allows one device"
     computing = _computing(snapshot, stream, manifest)
@@ -88,7 +107,7 @@ def tile_notes(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
 
 def _measured(profiles: dict[str, Profile], manifest: Manifest) -> Iterator[str]:
     estimate = "an estimate in proportion to their rows, plus the overhead of a segment"
-    wanted = [index for index, block in enumerate(manifest.blocks) if block.rows and block.rows.output_rows > 1]
+    wanted = [index for index, block in enumerate(manifest.blocks[:-1]) if block.rows and block.rows.output_rows > 1]
     for name, profile in sorted(profiles.items()):
         if profile.row_times is None:
             yield f"Tiles on {name} are not measured yet: their time is {estimate}."

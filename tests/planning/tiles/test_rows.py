@@ -152,6 +152,15 @@ def test_what_cannot_be_tiled() -> None:
     assert "crosses cut 2" in str(segment_fault(branching, 0, 2))
 
 
+def test_tiles_end_where_the_model_allows_it() -> None:
+    rows = RowProfile(8)
+    blocks = tuple(Block(name, 100, rows=rows, ends_tiles=name != "b") for name in "abc")
+    model = Model(100, blocks)
+    assert segment_fault(model, 0, 3) is segment_fault(model, 0, 1) is None
+    assert segment_fault(model, 0, 2) == segment_fault(model, 2, 3)
+    assert "behind block 1 (b)" in str(segment_fault(model, 0, 2))
+
+
 def test_blocks_that_make_images_higher_count_shares_of_rows() -> None:
     doubled = RowProfile(16, kernel=3, stride=1, padding=1, upsampling=2)
     assert [input_range((row, row + 1), doubled, 8) for row in (0, 1, 2, 15)] == [(0, 1), (0, 2), (0, 2), (7, 8)]

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import helper
 
 from services.cli.support.manifest import (
     PREPARE_BLOCK,
     Preset,
+    _blocks,
     build_manifest,
     fit_preprocessing,
     parse_preprocessing,
@@ -16,9 +18,10 @@ from services.cli.support.manifest import (
     read_preprocessing,
 )
 from shared.exit_status import InputError
-from shared.messages.models import ManifestRows, OutputKind, Preprocessing, TensorDescription
+from shared.messages.models import Manifest, ManifestBlock, ManifestRows, OutputKind, Preprocessing, TensorDescription
 from shared.model.adaptation import Adaptation
 from shared.model.errors import ModelError
+from shared.model.onnx_file import load_model
 from tests.support.shared_paths import DEMO_DATA
 
 DATA = DEMO_DATA
@@ -38,6 +41,23 @@ def test_a_manifest_says_what_the_fleet_needs_to_know() -> None:
     assert manifest.output_kind is OutputKind.CLASSIFICATION
     steps = manifest.preprocessing
     assert (steps.kind, steps.height, steps.width, steps.layout) == ("image", 227, 227, "NCHW")
+
+
+def test_stages_of_tiles_end_where_one_image_crosses() -> None:
+    manifest = build_manifest(SQUEEZENET)
+    # Behind the global pooling an image has one row, and the output is no image.
+    assert [block.image_crosses for block in manifest.blocks] == [True] * 22 + [False] * 2
+    assert manifest.version() == manifest.model_copy(update={"blocks": without_images(manifest)}).version()
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Sigmoid", ["x"], ["z"])]
+    graph = helper.make_graph(nodes, "pair", [value("x", 1, [1, 3, 8, 8])], [value(n, 1, [1, 3, 8, 8]) for n in "yz"])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert [block.image_crosses for block in _blocks(load_model(model.SerializeToString()).analysis)][-1] is False
+
+
+def without_images(manifest: Manifest) -> tuple[ManifestBlock, ...]:
+    """Return the blocks as an earlier version describes them."""
+    return tuple(block.model_copy(update={"image_crosses": False}) for block in manifest.blocks)
 
 
 def test_without_labels_the_output_is_a_tensor() -> None:

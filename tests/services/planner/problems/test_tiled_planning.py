@@ -8,7 +8,14 @@ from planning.problem.problem import RowProfile
 from services.planner.problems import tiled_planning
 from services.planner.problems.profile_requests import ProfileKey, missing_profiles
 from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet
-from services.planner.problems.tiled_planning import row_profile, row_tables, tile_notes, tiles_fault, unmeasured_tiles
+from services.planner.problems.tiled_planning import (
+    row_profile,
+    row_tables,
+    tile_notes,
+    tileable_stages,
+    tiles_fault,
+    unmeasured_tiles,
+)
 from shared.messages.devices import REFUSED_MS, BlockRefusal, BlockRowTimes, Profile, State
 from shared.messages.models import Manifest, ManifestRows
 from shared.policy import DeviceRule, Policy
@@ -20,7 +27,7 @@ def in_rows(manifest: Manifest) -> Manifest:
     """Return a manifest whose blocks 1 and 2 can be tiled."""
     rows = {1: ManifestRows(output_rows=56, kernel=7, stride=4, padding=3), 2: ManifestRows(output_rows=56)}
     blocks = tuple(
-        block.model_copy(update={"rows": rows.get(index), "tileable": index in rows})
+        block.model_copy(update={"rows": rows.get(index), "tileable": index in rows, "image_crosses": index < 3})
         for index, block in enumerate(manifest.blocks)
     )
     return manifest.model_copy(update={"blocks": blocks})
@@ -47,6 +54,40 @@ def test_rows_are_in_the_problem_where_all_devices_run_tiles() -> None:
     assert [block.rows for block in model.blocks] == [None, RowProfile(56, 7, 4, 3), RowProfile(56), None, None]
 
 
+@pytest.mark.usefixtures("_tiles")
+def test_stages_of_tiles_end_where_one_image_crosses() -> None:
+    manifest = in_rows(manifest_of())
+    assert [block.ends_tiles for block in problem_of(tiled_world()).models[MODEL].blocks] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert list(tileable_stages(manifest)) == [(1, 3)]
+    assert list(tileable_stages(crossed(manifest, 1, 2))) == [(2, 3)]
+    assert list(tileable_stages(crossed(manifest, 0, 1))) == [(1, 2)]
+    assert list(tileable_stages(crossed(manifest, 0))) == []
+    assert tiles_fault(tiled_world(crossed(manifest)), "camera") is not None
+
+
+def crossed(manifest: Manifest, *images: int) -> Manifest:
+    """Return a manifest in which an image crosses behind some blocks only."""
+    blocks = (
+        block.model_copy(update={"image_crosses": index in images}) for index, block in enumerate(manifest.blocks)
+    )
+    return manifest.model_copy(update={"blocks": tuple(blocks)})
+
+
+@pytest.mark.usefixtures("_tiles")
+def test_the_last_block_is_never_in_tiles() -> None:
+    rows = ManifestRows(output_rows=56)
+    blocks = (block.model_copy(update={"rows": rows, "image_crosses": True}) for block in manifest_of().blocks)
+    manifest = manifest_of().model_copy(update={"blocks": tuple(blocks)})
+    assert list(tileable_stages(manifest)) == [(1, 4)]
+    assert problem_of(world(manifest)).models[MODEL].blocks[-1].rows is None
+
+
 def test_problems_have_no_rows_while_executors_do_not_run_tiles() -> None:
     problem = problem_of(tiled_world(measured("pi", PI_MS, b1=((1, 2.0),))))
     assert all(block.rows is None for block in problem.models[MODEL].blocks)
@@ -57,7 +98,7 @@ def test_problems_have_no_rows_while_executors_do_not_run_tiles() -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ((manifest_of(),), "no block of net can be tiled, or an earlier version has added it"),
+        ((manifest_of(),), "no stage of net can be tiled, or an earlier version has added it"),
         ((PolicySet("camera", Policy(max_devices=1)),), "the policy allows one device"),
         ((PolicySet("camera", Policy(devices=DeviceRule(deny=("server",)))),), "fewer than two devices can run net"),
         ((presence("server", State.OFFLINE),), "fewer than two devices can run net"),
