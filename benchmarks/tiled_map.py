@@ -43,9 +43,10 @@ from shared.model.graph import Graph
 from shared.model.onnx_file import load_model, to_bytes
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.segment_graph import segment_graph
+from shared.model.tiles.computed_rows import computed_rows
 from shared.model.tiles.stretches import tileable_stretches
 from shared.model.tiles.tile_graph import tile_graph
-from shared.model.tiles.tile_plan import plan_tile, segment_nodes
+from shared.model.tiles.tile_plan import plan_tile, segment_height, segment_nodes
 from shared.policy import Policy
 
 DEMO_DATA: Final = Path(demo_data.__file__).parent
@@ -165,17 +166,13 @@ def check_rows(model: PartitionedModel, manifest: Manifest, profile: IdleProfile
     stretches = tileable_stretches(model.analysis.blocks, 0, len(model.analysis.blocks))
     start, stop = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
     segment = segment_nodes(segment_graph(model, start, stop))
-    heights = [rows.output_rows for block in model.analysis.blocks[start:stop] if (rows := block.rows) is not None]
-    of = heights[-1]
+    of = segment_height(segment)
     without_tables = replace(profile, row_ms=None)
     for share in CHECKED_SHARES:
         count = -(-of // share)
         top = (of - count) // 2
         plan = plan_tile(segment, (top, top + count))
-        computed = []
-        for index, height in enumerate(heights, start + 1):
-            held = [plan.held[name].rows for name in model.partition.boundary(index) if name in plan.held]
-            computed.append((min((bottom - above for above, bottom in held), default=height), height))
+        computed = computed_rows(model, start, stop, plan)
         measured_ms = run_ms(tile_graph(segment, plan))
         # Block k of the file is block k + 1 of the manifest.
         by_tables_ms, proportional_ms = (each.tile_ms(start + 1, computed) for each in (profile, without_tables))
