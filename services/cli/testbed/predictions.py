@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from planning.cost.cost_model import CostModel
-from planning.cost.route_costs import NoLinkError
 from planning.problem.plan import Route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from services.cli.testbed.conditions import Conditions
-from services.planner.decisions.committed_routes import to_route
+from services.planner.decisions.committed_routes import MISFITS, to_route
 from services.planner.problems.allowed_encodings import offered
 from services.planner.problems.tiled_planning import row_profile, row_tables
 from shared.messages.calibration import Calibration
@@ -99,7 +98,7 @@ def route_latency_ms(model: CostModel, route: Route) -> float | None:
     """Return the latency of a request that is alone; None if a device or a link of the route is absent."""
     try:
         return model.latency_ms(model.problem.streams[0], route)
-    except (NoLinkError, KeyError):
+    except MISFITS:
         return None
 
 

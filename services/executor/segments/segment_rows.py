@@ -8,9 +8,10 @@ from shared.model.errors import TileError
 from shared.model.onnx_file.writing import to_bytes
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.segment_graph import segment_graph
+from shared.model.tiles.computed_rows import computed_rows
 from shared.model.tiles.row_exchange import RowReader, check_tiles, passed_rows, tile_readers, whole_reader
 from shared.model.tiles.tile_graph import tile_graph
-from shared.model.tiles.tile_plan import TilePlan, plan_tile, segment_nodes
+from shared.model.tiles.tile_plan import plan_tile, segment_nodes
 from shared.row_ranges import RowRange
 
 
@@ -52,7 +53,7 @@ def rows_and_graph(model: PartitionedModel, key: SegmentKey) -> tuple[SegmentRow
         check_tiles(own, [rows])
         plan = plan_tile(segment, rows)
         made, data = plan.outputs, to_bytes(tile_graph(segment, plan))
-        computed = tuple(_computed_rows(model, plan, block) for block in range(key.start, key.stop))
+        computed = computed_rows(model, key.start - 1, key.stop - 1, plan)
     if tiling.next_stop:
         following = segment_graph(model, key.stop - 1, tiling.next_stop - 1)
         readers = tile_readers(following, tiling.next_rows)
@@ -61,18 +62,3 @@ def rows_and_graph(model: PartitionedModel, key: SegmentKey) -> tuple[SegmentRow
     for reader in readers:
         passed_rows(made, reader)
     return SegmentRows(made, readers, computed), data
-
-
-def _computed_rows(model: PartitionedModel, plan: TilePlan, block: int) -> tuple[int, int]:
-    """Return how many rows of a block's output a tile computes, and how many there are.
-
-    Of several tensors behind the block, the one counts of which the tile has the largest share.
-    """
-    graph, most = model.graph, (0, 1)
-    # Block k of the manifest is block k-1 of the file.
-    for name in model.partition.boundary(block):
-        held = plan.held.get(name)
-        if held is not None:
-            rows = held.rows[1] - held.rows[0], graph.tensor(name).shape[held.axis]
-            most = max(most, rows, key=lambda each: each[0] / each[1])
-    return most

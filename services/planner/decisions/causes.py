@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from planning.cost.route_costs import NoLinkError
 from planning.problem.problem import Link, Problem, link_table
-from services.planner.decisions.committed_routes import StreamRoutes, devices_of, joint_cost
+from services.planner.decisions.committed_routes import MISFITS, StreamRoutes, devices_of, joint_cost
 from services.planner.problems.snapshot import FleetSnapshot, LinkState, differs
 from shared.messages.events import RerouteCause
 
@@ -67,11 +66,11 @@ def _gain(problem: Problem, present: StreamRoutes, chosen: StreamRoutes) -> floa
     names = {stream.name for stream in problem.streams} & present.keys()
     try:
         after = joint_cost(problem, {name: chosen[name] for name in names})
-    except (KeyError, NoLinkError):
+    except MISFITS:
         return float("-inf")
     try:
         return joint_cost(problem, {name: present[name] for name in names}) - after
-    except (KeyError, NoLinkError):
+    except MISFITS:
         return float("inf")
 
 

@@ -7,8 +7,10 @@ from math import gcd
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
+from planning.cost.route_costs import NoLinkError
 from planning.problem.plan import Constraint, Plan, Route, Stage, StreamPlan, Tile, Violation
 from planning.problem.problem import Problem
+from planning.tiles.rows import UntileableError
 from shared.messages.bounds import MAX_TILES
 from shared.messages.streams import PlanRoute, PlanStage, PlanTile, route_text
 from shared.policy import Objective
@@ -25,6 +27,9 @@ _UNITS = {
 
 # Bound on the runs of equal routes in a burst. A burst with more runs is started route by route, out of order.
 MAX_RUNS = 64
+
+# Errors of `joint_cost` for routes that do not suit a problem: a device or a link is gone, or stages must not be split.
+MISFITS = (KeyError, NoLinkError, UntileableError)
 
 # Routes by stream.
 StreamRoutes = Mapping[str, Sequence[PlanRoute]]
@@ -159,6 +164,7 @@ def joint_cost(problem: Problem, routes: StreamRoutes) -> float:
     Raises:
         KeyError: a device is not in the problem or cannot run the model, or the problem has no such stream.
         NoLinkError: two neighbouring devices are not linked.
+        UntileableError: a stage has tiles that the problem does not allow.
     """
     costs, plans = CostModel(problem), to_joint_plan(problem, routes)
     used = (device for own in routes.values() for device in devices_of(own))

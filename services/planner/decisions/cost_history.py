@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from planning.cost.route_costs import NoLinkError
 from planning.problem.problem import Problem
-from services.planner.decisions.committed_routes import StreamRoutes, joint_cost
+from services.planner.decisions.committed_routes import MISFITS, StreamRoutes, joint_cost
 from shared.messages.streams import Stages
 
 # Age of the oldest cost that counts. Cycles up to this length are recognised.
@@ -187,5 +186,5 @@ def _fit(routes: StreamRoutes, blocks: Mapping[str, int]) -> bool:
 def _cost(problem: Problem, routes: StreamRoutes) -> float | None:
     try:
         return joint_cost(problem, routes)
-    except (KeyError, NoLinkError):
+    except MISFITS:
         return None

@@ -13,13 +13,14 @@ from planning.problem.problem import Problem
 from planning.strategies import solve
 from services.planner.decisions.candidates import Candidate, PlanInForce
 from services.planner.decisions.committed_routes import joint_cost, to_message
+from services.planner.decisions.cost_history import CostHistory
 from services.planner.decisions.damping import Departure, is_return, remember
 from services.planner.decisions.replan import Decision, Hold, Keep, RerouteDecision, decide
 from services.planner.problems.problem_from_snapshot import Circumstances, build_problem, own_problem
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet
 from shared.messages.devices import State
 from shared.messages.events import RerouteCause
-from shared.messages.streams import PlanRoute
+from shared.messages.streams import PlanRoute, PlanStage, PlanTile
 from shared.policy import DeviceRule, Objective, Policy, QueueDiscipline
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import (
@@ -53,6 +54,23 @@ def judged(
     problem = problem_of(snapshot, now_s=now_s)
     candidate = replace(candidate_of(problem, live=live), present=present, departures=departures)
     return decide([candidate], problem, problem, snapshot, now_s)["camera"]
+
+
+def test_tiles_that_may_no_longer_be_are_left_at_once() -> None:
+    """As after a device has come that runs no tiles: the problem has no rows then."""
+    tiles = tuple(PlanTile(device=device, rows=rows) for device, rows in (("pi", (0, 8)), ("server", (8, 16))))
+    stages = (
+        PlanStage(start=0, stop=1, device="pi"),
+        PlanStage(start=1, stop=3, device="pi", tiles=tiles),
+        PlanStage(start=3, stop=5, device="pi"),
+    )
+    problem = problem_of(world())
+    present = in_force_for(problem, (PlanRoute(stages=stages),))
+    decision = judged(present, world())
+    assert isinstance(decision, RerouteDecision)
+    assert "cannot be split so: block 1 (block1) has no row data" in decision.reason
+    routes = {"camera": present.routes}
+    assert CostHistory().observed(problem, [routes], 100.0).samples[-1].costs == {}
 
 
 def left(at_s: float, *, returned: bool = False) -> Departure:

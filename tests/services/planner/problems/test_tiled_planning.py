@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from planning.problem.problem import RowProfile
-from services.planner.problems import tiled_planning
 from services.planner.problems.profile_requests import ProfileKey, missing_profiles
 from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet
 from services.planner.problems.tiled_planning import (
@@ -39,22 +38,15 @@ def measured(device: str, block_ms: tuple[float, ...], **tables: tuple[tuple[int
 
 
 def tiled_world(*changes: Change) -> FleetSnapshot:
-    return world(in_rows(manifest_of()), *changes)
+    return world(in_rows(manifest_of()), presence("pi", tiles=True), presence("server", tiles=True), *changes)
 
 
-@pytest.fixture
-def _tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiled_planning, "runs_tiles", lambda state: state.boot_id != "old")
-
-
-@pytest.mark.usefixtures("_tiles")
 def test_rows_are_in_the_problem_where_all_devices_run_tiles() -> None:
     assert tiles_fault(tiled_world(), "camera") is None
     model = problem_of(tiled_world()).models[MODEL]
     assert [block.rows for block in model.blocks] == [None, RowProfile(56, 7, 4, 3), RowProfile(56), None, None]
 
 
-@pytest.mark.usefixtures("_tiles")
 def test_stages_of_tiles_end_where_one_image_crosses() -> None:
     manifest = in_rows(manifest_of())
     assert [block.ends_tiles for block in problem_of(tiled_world()).models[MODEL].blocks] == [
@@ -79,22 +71,20 @@ def crossed(manifest: Manifest, *images: int) -> Manifest:
     return manifest.model_copy(update={"blocks": tuple(blocks)})
 
 
-@pytest.mark.usefixtures("_tiles")
 def test_the_last_block_is_never_in_tiles() -> None:
     rows = ManifestRows(output_rows=56)
     blocks = (block.model_copy(update={"rows": rows, "image_crosses": True}) for block in manifest_of().blocks)
     manifest = manifest_of().model_copy(update={"blocks": tuple(blocks)})
     assert list(tileable_stages(manifest)) == [(1, 4)]
-    assert problem_of(world(manifest)).models[MODEL].blocks[-1].rows is None
+    assert problem_of(tiled_world(manifest)).models[MODEL].blocks[-1].rows is None
 
 
 def test_problems_have_no_rows_while_executors_do_not_run_tiles() -> None:
-    problem = problem_of(tiled_world(measured("pi", PI_MS, b1=((1, 2.0),))))
+    problem = problem_of(world(in_rows(manifest_of()), measured("pi", PI_MS, b1=((1, 2.0),))))
     assert all(block.rows is None for block in problem.models[MODEL].blocks)
     assert all(not device.row_ms for device in problem.devices.values())
 
 
-@pytest.mark.usefixtures("_tiles")
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -102,10 +92,10 @@ def test_problems_have_no_rows_while_executors_do_not_run_tiles() -> None:
         ((PolicySet("camera", Policy(max_devices=1)),), "the policy allows one device"),
         ((PolicySet("camera", Policy(devices=DeviceRule(deny=("server",)))),), "fewer than two devices can run net"),
         ((presence("server", State.OFFLINE),), "fewer than two devices can run net"),
-        ((presence("server", boot_id="old"),), "server cannot run tiles"),
-        ((presence("other", boot_id="old"), profile("other", SERVER_MS)), "other cannot run tiles"),
+        ((presence("server"),), "server cannot run tiles"),
+        ((presence("other"), profile("other", SERVER_MS)), "other cannot run tiles"),
         # The sink gathers the rows of the result.
-        ((presence("screen", boot_id="old"), declaration(sink="screen")), "screen cannot run tiles"),
+        ((presence("screen"), declaration(sink="screen")), "screen cannot run tiles"),
         ((declaration(model="unknown"),), "its model is not in the library"),
     ],
 )
@@ -116,12 +106,10 @@ def test_why_a_stream_is_planned_without_tiles(changes: tuple[Change, ...], faul
     assert unmeasured_tiles(snapshot, "camera") == ()
 
 
-@pytest.mark.usefixtures("_tiles")
 def test_a_device_that_takes_no_part_does_not_have_to_run_tiles() -> None:
-    assert tiles_fault(tiled_world(presence("other", boot_id="old")), "camera") is None
+    assert tiles_fault(tiled_world(presence("other")), "camera") is None
 
 
-@pytest.mark.usefixtures("_tiles")
 def test_measured_times_by_rows_are_in_the_problem() -> None:
     snapshot = tiled_world(measured("pi", PI_MS, b1=((1, 2.0), (28, 21.0)), b2=((14, 11.0),)))
     devices = problem_of(snapshot).devices
@@ -144,7 +132,6 @@ def test_a_tile_of_a_refused_block_takes_as_long_as_the_block() -> None:
     assert row_tables(refused, in_rows(manifest_of()))[1] == ((1, REFUSED_MS),)
 
 
-@pytest.mark.usefixtures("_tiles")
 def test_it_is_said_what_is_measured_and_what_is_estimated() -> None:
     assert tile_notes(tiled_world(measured("pi", PI_MS, b1=((1, 2.0),), b2=((1, 2.0),))), "camera") == (
         "Times by rows on pi are measured for 2 of 2 blocks.",
@@ -158,7 +145,6 @@ def test_it_is_said_what_is_measured_and_what_is_estimated() -> None:
     )
 
 
-@pytest.mark.usefixtures("_tiles")
 def test_devices_are_asked_for_tiles_that_a_stream_may_use() -> None:
     manifest = in_rows(manifest_of())
     wanted = {ProfileKey(device, MODEL, manifest.graph_version(), in_tiles=True) for device in ("pi", "server")}
