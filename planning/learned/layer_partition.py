@@ -12,11 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from planning.search.arrays import Array
+from planning.search.arrays import Array, Index
 from planning.search.linear_costs import LinearCosts
 from planning.search.spatial_group import RowUnit, SpatialGroup
-from planning.tiles.rows import TileRows, tile_rows
-from shared.row_ranges import RowRange, intersection
+from planning.tiles.rows import tile_rows
 
 # The published setting: weight of the transmitted bytes, and number of random splits.
 ALPHA: Final = 0.75
@@ -81,37 +80,33 @@ def volume_scores(
     parts = [_random_parts(unit.rows or 0, len(group.providers), splits, rng) for unit in units]
     operations, sizes = np.zeros((count, count)), np.zeros((count, count))
     for stop, unit in enumerate(units):
-        tiles: dict[RowRange, TileRows] = {}
-        for rows in {each for split in parts[stop] for each in split}:
-            if rows[0] < rows[1]:
-                tiles[rows] = tile_rows(group.model, first, unit.stop, rows)
-        work = {rows: linear.work_from(first, tile.computed) for rows, tile in tiles.items()}
+        # Most ranges occur several times: each is propagated once, and looked up by its number.
+        ranges, numbers = np.unique(parts[stop].reshape(-1, 2), axis=0, return_inverse=True)
+        numbers = numbers.reshape(splits, -1)
+        tiles = [tile_rows(group.model, first, unit.stop, (top, bottom)) for top, bottom in ranges.tolist()]
+        work = np.array([linear.work_from(first, tile.computed) for tile in tiles])
         gathered = 0.0
         if stop == count - 1:
-            rest = [(unit.rows or 0) - max(bottom - top for top, bottom in split) for split in parts[stop]]
-            gathered = float(np.mean(rest)) * linear.row_bytes(unit.stop)
+            rest = (unit.rows or 0) - (parts[stop][..., 1] - parts[stop][..., 0]).max(axis=1)
+            gathered = float(rest.mean()) * linear.row_bytes(unit.stop)
         for start in range(stop + 1):
             cut = units[start].start
-            done = sent = 0.0
-            for at, split in enumerate(parts[stop]):
-                for place, rows in enumerate(split):
-                    if rows in tiles:
-                        tile = tiles[rows]
-                        done += work[rows][cut - first]
-                        needed = tile.computed[cut - first - 1] if start else tile.needed
-                        sent += needed[1] - needed[0]
-                        if start:
-                            top, bottom = intersection(needed, parts[start - 1][at][place])
-                            sent -= bottom - top
-            operations[start, stop] = done / splits
-            sizes[start, stop] = sent / splits * linear.row_bytes(cut) + gathered
+            needed = np.array([tile.computed[cut - first - 1] if start else tile.needed for tile in tiles])[numbers]
+            sent = needed[..., 1] - needed[..., 0]
+            if start:
+                own = parts[start - 1]
+                both = np.minimum(needed[..., 1], own[..., 1]) - np.maximum(needed[..., 0], own[..., 0])
+                sent = sent - np.maximum(both, 0)
+            operations[start, stop] = work[numbers, cut - first].sum() / splits
+            sizes[start, stop] = sent.sum() / splits * linear.row_bytes(cut) + gathered
     return VolumeScores(_relative(operations), _relative(sizes))
 
 
-def _random_parts(height: int, count: int, splits: int, rng: np.random.Generator) -> list[list[RowRange]]:
-    borders = np.rint(height * np.sort(rng.random((splits, count - 1)), axis=1)).astype(int)
-    ends = np.concatenate([np.zeros((splits, 1), int), borders, np.full((splits, 1), height)], axis=1).tolist()
-    return [list(pairwise(row)) for row in ends]
+def _random_parts(height: int, count: int, splits: int, rng: np.random.Generator) -> Index:
+    """Return random ranges of each provider, [splits, count, 2]."""
+    borders = np.rint(height * np.sort(rng.random((splits, count - 1)), axis=1)).astype(np.int64)
+    tops, bottoms = (np.pad(borders, ((0, 0), side), constant_values=(0, height)) for side in ((1, 0), (0, 1)))
+    return np.stack([tops, bottoms], axis=2)
 
 
 def _relative(values: Array) -> Array:
