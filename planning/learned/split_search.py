@@ -79,7 +79,8 @@ def search_splits(
         schedule: length and randomness.
         seed: seed of weights, batches and noise.
         start: networks to begin with, to tune them to a changed network.
-        seeds: actions of every volume for episodes before the first one, whose transitions are stored.
+        seeds: actions of every volume that are tried before the first episode. The search does not learn from them, so
+            that it goes on as it would without.
         progress: called after every episode with its number, from 1, and the best latency so far in ms.
     """
     # The networks are so small that threads of the matrix library would cost more than they save.
@@ -99,7 +100,7 @@ def _search(
     agent = DdpgAgent(environment.states, environment.actions, schedule.settings, rng, start)
     best: SplitSearchResult | None = None
     for given in seeds:
-        _episode(environment, agent, _Given(given), learns=False)
+        follow_actor(environment, _Given(given))
         best = _better(best, environment, agent)
     for episode in range(1, schedule.episodes + 1):
         chance = max(0.0, 1 - (episode / schedule.exploring) ** 2)
@@ -144,15 +145,14 @@ class _Given:
         return next(self._actions)
 
 
-def _episode(environment: SplitEnvironment, agent: DdpgAgent, act: Actor, learns: bool = True) -> None:
+def _episode(environment: SplitEnvironment, agent: DdpgAgent, act: Actor) -> None:
     state: Floats | None = environment.reset()
     while state is not None:
         action = act(state)
         following = environment.step(action)
         reward = environment.unit_ms / max(environment.latency_ms(), 1e-9) if following is None else 0.0
         agent.store(state, action, reward, following)
-        if learns:
-            agent.learn()
+        agent.learn()
         state = following
 
 

@@ -55,7 +55,7 @@ class Distredge:
     budget of 4000 x volumes / SPLITS_PER_SECOND seconds. With less there are fewer, half of them with random actions.
 
     A seeded instance also tries simple ratios in its volumes, and every baseline's plan, so that it never
-    costs more than one of them.
+    costs more than one of them, or than the search alone.
     """
 
     traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.LATENCY}), cost_class=CostClass.SEARCH)

@@ -27,10 +27,10 @@ def test_only_a_long_search_reports_its_progress() -> None:
     assert found == {"distredge", "distredge:seeded"}
 
 
-def test_a_seeded_search_is_never_above_a_baseline() -> None:
+def test_a_seeded_search_is_never_above_a_baseline_or_the_search_alone() -> None:
     answer = solve(with_strategy(PROBLEM, "distredge:seeded"), seed=1, time_budget_s=0.01)
     assert isinstance(answer, Plan)
-    for baseline in BASELINES:
+    for baseline in (*BASELINES, Distredge()):
         other = baseline.solve(PROBLEM, seed=1, time_budget_s=0.01)
         assert isinstance(other, Plan)
         assert answer.cost <= other.cost
