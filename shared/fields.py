@@ -19,7 +19,7 @@ Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 CodecChoice = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]{0,79}$")]
 
-# Text of a route, as `planning.problem.route_text` reads it.
+# Text of a route, as `planning.problem.route_reading` reads it.
 RouteText = Annotated[str, Field(min_length=1, max_length=16_384)]
 
 # Reading rules of documents that people write: unknown keys and NaN are faults. Quoted numbers are too, by ``strict``.

@@ -68,7 +68,7 @@ class Policy:
     Attributes:
         objective: what is optimised.
         strategy: name of the algorithm; ``auto`` picks one.
-        route: the route that strategy ``pinned`` takes, as text (`planning.problem.route_text`).
+        route: the route that strategy ``pinned`` takes, as text (`planning.problem.route_reading`).
         deadline_ms: largest latency of a request; None for no bound.
         devices: which devices may compute.
         raw_input_stays_on_source: the first block must run on the source device.

@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, Violation
 from planning.problem.problem import Problem
-from planning.problem.route_text import RouteTextError, read_route
+from planning.problem.route_reading import RouteTextError, read_route
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.stream_by_stream import plan_each_stream
 from planning.strategies.traits import CostClass, Traits, Trial

@@ -298,8 +298,9 @@ class OutcomeStore:
             received_at_s=received_at_s,
         )
         for number, stage in enumerate(outcome.trace):
-            values = stage.model_dump()
-            self._insert("stages", outcome=position, stage=number, **values)
+            top_row, bottom_row = stage.rows or (None, None)
+            values = stage.model_dump(exclude={"rows"})
+            self._insert("stages", outcome=position, stage=number, top_row=top_row, bottom_row=bottom_row, **values)
         # The request has its outcome, so it does not count as lost.
         self._database.execute(
             "DELETE FROM requests WHERE stream = ? AND request_id = ?", (outcome.stream, outcome.request_id)

@@ -68,6 +68,9 @@ _LATER_COLUMNS: Final = (
     ("links", "transport", "TEXT"),
     ("telemetry", "swap_used_bytes", "INTEGER"),
     ("telemetry", "memory_stall_percent", "REAL"),
+    ("stages", "top_row", "INTEGER"),
+    ("stages", "bottom_row", "INTEGER"),
+    ("stages", "wait_ms", "REAL"),
 )
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from planning.cost.objective import missing_power_warning
 from planning.problem.crossings import INTEGER_BASES
-from planning.problem.route_text import RouteTextError, read_route
+from planning.problem.route_reading import RouteTextError, read_route
 from planning.strategies.pinned import PINNED
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.policy import CodecMode, Policy, policy_document, read_policy

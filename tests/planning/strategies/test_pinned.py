@@ -6,7 +6,7 @@ import pytest
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.problem.route_text import read_route
+from planning.problem.route_reading import read_route
 from planning.strategies.pinned import Pinned
 from tests.support.two_device_problem import two_device_problem
 

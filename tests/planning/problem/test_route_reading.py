@@ -3,7 +3,7 @@
 import pytest
 
 from planning.problem.plan import Route, Stage, Tile
-from planning.problem.route_text import RouteTextError, read_route
+from planning.problem.route_reading import RouteTextError, read_route
 
 
 def test_a_route_has_stages_encodings_and_tiles() -> None:
