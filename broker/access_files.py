@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from broker.bridge_topics import BridgeTopic, Direction
 from shared.bus.account_rights import Account, filters_to_publish, filters_to_receive
 
 # Mosquitto's own number. More would not help: passwords of a fleet are random and have 192 bits.
@@ -25,6 +26,21 @@ def access_rules(accounts: Iterable[Account], root: str) -> str:
         root: prefix of every topic.
     """
     return _HEADING + "".join(f"{line}\n" for account in accounts for line in _rules_of(account, root))
+
+
+def bridge_rules(account: str, crossing: Iterable[BridgeTopic], root: str) -> str:
+    """Return the rules of the account of a site's bridge at the first broker: what crosses, and nothing else.
+
+    Args:
+        account: its user name.
+        crossing: what crosses.
+        root: prefix of every topic.
+    """
+    lines = ["", "# bridge", f"user {account}"]
+    for each in crossing:
+        access = {Direction.OUT: "write", Direction.IN: "read", Direction.BOTH: "readwrite"}[each.direction]
+        lines.append(f"topic {access} {root}/{each.topic_filter}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _rules_of(account: Account, root: str) -> Iterator[str]:

@@ -1,9 +1,11 @@
-"""Mosquitto's configuration for a fleet."""
+"""Mosquitto's configuration for a fleet, and for a site that is bridged to it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.fleet_record import FleetRecord
+from broker.bridge_topics import BridgeTopic
 from shared.bus.exposure import is_loopback
 from shared.bus.settings import BusSettings
 
@@ -11,17 +13,42 @@ from shared.bus.settings import BusSettings
 _MAX_PACKET_BYTES: Final = BusSettings().max_payload_bytes + 2**16
 
 
-def mosquitto_configuration(folder: Path, record: FleetRecord, user: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class BrokerBridge:
+    """A bridge to the first broker of the fleet.
+
+    Attributes:
+        host: of the first broker.
+        port: its TCP port.
+        account: user name of the bridge there, and its client id.
+        password: of the account.
+        root: prefix of every topic.
+        topics: what crosses.
+    """
+
+    host: str
+    port: int
+    account: str
+    password: str
+    root: str
+    topics: Sequence[BridgeTopic]
+
+
+def mosquitto_configuration(
+    folder: Path, hosts: Sequence[str], port: int, user: str | None, bridge: BrokerBridge | None = None
+) -> str:
     """Return the configuration: TLS only, an account for everyone, rights from the rules, bounds on what waits.
 
     Args:
         folder: of rules, passwords, certificate and data.
-        record: the fleet.
+        hosts: names and addresses of the broker.
+        port: its TCP port.
         user: to whom it changes, if root starts it; None to stay who it is.
+        bridge: of a site.
     """
     lines = [
         "# Written by `segue fleet` and `segue broker --fleet`. Changes are lost with their next start.",
-        f"listener {record.port}{_address(record.hosts)}",
+        f"listener {port}{_address(hosts)}",
         f"certfile {folder}/server.pem",
         f"keyfile {folder}/server.key",
         "tls_version tlsv1.2",
@@ -47,11 +74,33 @@ def mosquitto_configuration(folder: Path, record: FleetRecord, user: str | None)
         "log_type warning",
         "log_type notice",
         "log_timestamp_format %Y-%m-%dT%H:%M:%S",
+        *([] if bridge is None else _bridge_lines(folder, bridge)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _address(hosts: tuple[str, ...]) -> str:
+def _bridge_lines(folder: Path, bridge: BrokerBridge) -> list[str]:
+    return [
+        "",
+        f"connection {bridge.account}",
+        f"address {bridge.host}:{bridge.port}",
+        f"bridge_cafile {folder}/ca.pem",
+        # Earlier protocols have no user properties and no response topics.
+        "bridge_protocol_version mqttv50",
+        f"remote_clientid {bridge.account}",
+        f"remote_username {bridge.account}",
+        f"remote_password {bridge.password}",
+        # The site keeps what it sends while the bridge is cut. The first broker keeps retained messages only:
+        # Mosquitto 2.0 asks for a session without expiry time, which ends with the connection (MQTT 5.0, 3.1.2.11.2).
+        "cleansession false",
+        "notifications false",
+        "keepalive_interval 10",
+        "restart_timeout 1 10",
+        *(f"topic {bridge.root}/{each.topic_filter} {each.direction} {each.qos}" for each in bridge.topics),
+    ]
+
+
+def _address(hosts: Sequence[str]) -> str:
     """Return the address to listen on with a blank before it: a loopback one, or nothing for every interface."""
     if all(is_loopback(host) for host in hosts):
         numeric = [host for host in hosts if host != "localhost"]

@@ -4,15 +4,13 @@ fleet.json              accounts with hashed passwords, streams, hosts (mode 600
 authority/              certificate and key of the authority, and the planner's signing key
 accounts/NAME.json      accounts of this machine's services and people
 broker/                 configuration, rules, passwords, certificate and data of Mosquitto
+sites/NAME.password     password of the bridge of a further site
 """
 
 import contextlib
 import datetime
 import fcntl
-import os
-import pwd
 import secrets
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +19,10 @@ from typing import Final, Self
 import psutil
 from pydantic import ValidationError
 
-from broker.access_files import access_rules, hashed_password
+from broker.access_files import access_rules, bridge_rules, hashed_password
 from broker.authority import Authority, CertifiedKey
+from broker.bridge_topics import bridge_topics
+from broker.broker_files import user_of_broker, write_broker_files, write_certificate
 from broker.fleet_configuration import mosquitto_configuration
 from broker.fleet_record import FleetRecord
 from shared.bus.roles import Role
@@ -35,7 +35,6 @@ from shared.signatures import SigningKey
 FIRST_ACCOUNTS: Final = {role.value: role for role in (Role.PLANNER, Role.COLLECTOR, Role.OPERATOR, Role.VIEWER)}
 _RECORD: Final = "fleet.json"
 _PASSWORD_BYTES: Final = 24
-MOSQUITTO_USER: Final = "mosquitto"
 
 
 class FleetFolder:
@@ -136,14 +135,14 @@ class FleetFolder:
         """Mosquitto's configuration."""
         return self.path / "broker" / "mosquitto.conf"
 
-    def add(self, name: str, role: Role, streams: tuple[str, ...] = ()) -> Enrolment:
+    def add(self, name: str, role: Role, streams: tuple[str, ...] = (), site: str | None = None) -> Enrolment:
         """Add an account; return what its holder needs. Only the hash of the password stays here.
 
         Raises:
             InputError: the name is taken or wrong, or a stream is unknown.
         """
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
-        self.record = self.record.with_account(name, role, hashed_password(password), streams)
+        self.record = self.record.with_account(name, role, hashed_password(password), streams, site)
         return self._enrolment(name, role, password)
 
     def rotate(self, name: str) -> Enrolment:
@@ -169,27 +168,22 @@ class FleetFolder:
 
     def rotate_certificate(self) -> None:
         """Give the broker a new certificate and key of the same authority."""
-        pair = CertifiedKey(
-            (self.path / "authority" / "ca.pem").read_bytes(), (self.path / "authority" / "ca.key").read_bytes()
-        )
-        try:
-            self._write_certificate(Authority.load(pair).certify_broker(self.record.hosts, _now()))
-        except ValueError as error:
-            raise InputError(f"the authority in {self.path / 'authority'} cannot be read: {error}") from None
+        self._write_certificate(self.certify(self.record.hosts))
 
     def save(self) -> None:
         """Write the record and the broker's files, the rules before the passwords: no account is without rules."""
         broker = self.path / "broker"
         write_secret(self.path / _RECORD, self.record.model_dump_json(indent=1) + "\n")
-        write_secret(broker / "rules", access_rules(self.record.rights(), self.record.root))
-        lines = (f"{each.name}:{each.password_hash}\n" for each in self.record.accounts)
-        write_secret(broker / "passwords", "".join(lines))
-        (broker / "data").mkdir(mode=0o700, exist_ok=True)
-        user = self.broker_user()
-        write_secret(self.configuration, mosquitto_configuration(broker, self.record, user))
-        if user is not None:
-            for path in (broker, *broker.iterdir()):
-                shutil.chown(path, user)
+        write_broker_files(
+            broker,
+            mosquitto_configuration(broker, self.record.hosts, self.record.port, self.broker_user()),
+            self._rules(),
+            {
+                **{each.name: each.password_hash for each in self.record.accounts_at(None)},
+                **{each.bridge_account: each.bridge_hash for each in self.record.sites},
+            },
+            self.broker_user(),
+        )
 
     def broker_process(self) -> psutil.Process | None:
         """Return this fleet's Mosquitto on this machine; None if it does not run here."""
@@ -213,32 +207,47 @@ class FleetFolder:
     def _enrolment(self, name: str, role: Role, password: str) -> Enrolment:
         is_planner = role is Role.PLANNER
         authority = self.path / "authority"
+        site = self.record.account(name).site
+        reached = self.record if site is None else self.record.site(site)
         return Enrolment(
             account=name,
             role=role,
             password=password,
-            host=self.record.hosts[0],
-            port=self.record.port,
+            host=reached.hosts[0],
+            port=reached.port,
             root=self.record.root,
             ca_pem=(authority / "ca.pem").read_text(encoding="ascii"),
             planner_keys=(self.record.planner_key,),
             signing_key=(authority / "planner_signing.key").read_text(encoding="ascii").strip() if is_planner else "",
         )
 
+    def certify(self, hosts: tuple[str, ...]) -> CertifiedKey:
+        """Return a certificate of this fleet's authority for a broker.
+
+        Raises:
+            InputError: the authority cannot be read, or a host cannot be in a certificate.
+        """
+        pair = CertifiedKey(
+            (self.path / "authority" / "ca.pem").read_bytes(), (self.path / "authority" / "ca.key").read_bytes()
+        )
+        try:
+            return Authority.load(pair).certify_broker(hosts, _now())
+        except ValueError as error:
+            raise InputError(f"the authority in {self.path / 'authority'} makes no certificate: {error}") from None
+
     def _write_certificate(self, certified: CertifiedKey) -> None:
-        write_secret(self.path / "broker" / "server.key", certified.key_pem)
-        write_secret(self.path / "broker" / "server.pem", certified.certificate_pem)
+        write_certificate(self.path / "broker", certified)
+
+    def _rules(self) -> str:
+        record = self.record
+        bridges = (
+            bridge_rules(site.bridge_account, bridge_topics(record, site.name), record.root) for site in record.sites
+        )
+        return access_rules(record.rights_at(None), record.root) + "".join(bridges)
 
     def broker_user(self) -> str | None:
         """Return the user to whom Mosquitto changes: for root its own, if it reaches its files; None for others."""
-        if os.geteuid() != 0:
-            return None
-        try:
-            pwd.getpwnam(MOSQUITTO_USER)
-        except KeyError:
-            return "root"
-        can_pass = all(parent.stat().st_mode & 0o001 for parent in (self.path, *self.path.parents))
-        return MOSQUITTO_USER if can_pass else "root"
+        return user_of_broker(self.path)
 
 
 def _no_fleet(path: Path) -> InputError:

@@ -72,6 +72,7 @@ FLEET_APP = lazy_app(
         _entry("add-stream", "closed_fleet:add_stream_command", "Let a device receive the requests of a stream."),
         _entry("add-application", "closed_fleet:add_application_command", "Add an application for some streams."),
         _entry("add-account", "closed_fleet:add_account_command", "Add an operator, viewer or collector."),
+        _entry("bridge", "bridge:bridge_command", "Write the broker of a further site, bridged to the first."),
         _entry("list", "closed_fleet:list_command", "List the accounts."),
         _entry("rotate", "closed_fleet:rotate_command", "Give an account a new password, or the broker a certificate."),
         _entry("revoke", "closed_fleet:revoke_command", "Remove an account."),

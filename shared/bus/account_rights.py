@@ -56,11 +56,11 @@ def _filters(account: Account, roles_of: Mapping[Topic[...], Mapping[Role, Reach
     for topic, roles in roles_of.items():
         reach = roles.get(account.role)
         if reach is Reach.ANY:
-            yield _whole(topic, topic.any)
+            yield whole_filter(topic, topic.any)
         elif reach is Reach.OWN:
             levels: Topic[...] = topic
             for names in product(*(_own_names(account, parameter) for parameter in topic.parameters)):
-                yield _whole(topic, levels(*names))
+                yield whole_filter(topic, levels(*names))
 
 
 def _own_names(account: Account, parameter: str) -> tuple[str, ...]:
@@ -76,6 +76,7 @@ def _own_names(account: Account, parameter: str) -> tuple[str, ...]:
             return ("+",)
 
 
-def _whole(topic: Topic[...], topic_filter: str) -> str:
+def whole_filter(topic: Topic[...], topic_filter: str) -> str:
+    """Return a filter of a topic with what may follow it: response topics have further levels."""
     # `name/#` matches `name` as well (MQTT 5.0, 4.7.1.2).
     return f"{topic_filter}/#" if topic is topics.replies else topic_filter

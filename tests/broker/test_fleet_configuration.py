@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 
 from broker.fleet_configuration import mosquitto_configuration
-from broker.fleet_record import FleetRecord
 
 
 def lines_for(*hosts: str) -> list[str]:
-    record = FleetRecord(hosts=hosts, port=8884, planner_key="ab" * 32)
-    return mosquitto_configuration(Path("/fleet/broker"), record, "mosquitto").splitlines()
+    return mosquitto_configuration(Path("/fleet/broker"), hosts, 8884, "mosquitto").splitlines()
 
 
 @pytest.mark.parametrize(
@@ -29,8 +27,7 @@ def test_it_listens_where_devices_reach_it(hosts: tuple[str, ...], listener: str
 @pytest.mark.parametrize(("user", "lines"), [("mosquitto", ["user mosquitto"]), (None, [])])
 def test_only_root_changes_to_another_user(user: str | None, lines: list[str]) -> None:
     """A user id may have no name, as in containers."""
-    record = FleetRecord(hosts=("127.0.0.1",), planner_key="ab" * 32)
-    text = mosquitto_configuration(Path("/fleet/broker"), record, user)
+    text = mosquitto_configuration(Path("/fleet/broker"), ("127.0.0.1",), 8884, user)
     assert [line for line in text.splitlines() if line.startswith("user ")] == lines
 
 

@@ -1,20 +1,18 @@
 """The whole system on the Mosquitto of a closed fleet: every process under its own account, TLS and rights."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from broker.fleet_folder import FleetFolder
 from broker.mosquitto import find_mosquitto
-from broker.process import BrokerProcess
 from services.cli.testbed.command_lines import device_processes
 from shared.bus.errors import PublishFailed
 from shared.bus.roles import Role
 from shared.client import Client, ClientTimeout
 from shared.messages.requests import OutcomeStatus
-from tests.support.fleet_broker import make_fleet, own_settings
+from tests.support.fleet_broker import ClosedBroker, make_fleet
 from tests.support.segue_command import run_segue
 from tests.support.whole_fleet import FLEET, HELPER, WAIT_S, open_fleet
 
@@ -22,17 +20,6 @@ pytestmark = [
     pytest.mark.mosquitto,
     pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is missing: apt-get install mosquitto"),
 ]
-
-
-class ClosedBroker(BrokerProcess):
-    """The Mosquitto of a fleet. Its settings are those of the operator."""
-
-    def __init__(self, fleet: FleetFolder) -> None:
-        super().__init__(own_settings(fleet, "operator"))
-        self._configuration = fleet.configuration
-
-    def prepare(self, directory: Path) -> Sequence[str]:
-        return (str(find_mosquitto()), "-c", str(self._configuration))
 
 
 async def test_every_role_has_the_rights_that_it_needs(tmp_path: Path) -> None:

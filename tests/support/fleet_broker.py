@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from broker.fleet_folder import FleetFolder
 from broker.mosquitto import find_mosquitto
-from broker.process import free_port
+from broker.process import BrokerProcess, free_port
 from shared.bus.connection import Connection
 from shared.bus.settings import BusSettings
 from shared.enrolment import Enrolment
@@ -43,9 +43,19 @@ async def running(fleet: FleetFolder) -> AsyncIterator[Path]:
             server, "-c", str(fleet.configuration), stdout=output, stderr=output
         )
     try:
-        async with asyncio.timeout(WAIT_S):
-            async with Connection.open(own_settings(fleet, "viewer"), connect_timeout_s=WAIT_S):
-                yield log
+        async with Connection.open(own_settings(fleet, "viewer"), connect_timeout_s=WAIT_S):
+            yield log
     finally:
         process.terminate()
         await process.wait()
+
+
+class ClosedBroker(BrokerProcess):
+    """The Mosquitto of a fleet. Its settings are those of the operator."""
+
+    def __init__(self, fleet: FleetFolder) -> None:
+        super().__init__(own_settings(fleet, "operator"))
+        self._configuration = fleet.configuration
+
+    def prepare(self, directory: Path) -> Sequence[str]:
+        return (str(find_mosquitto()), "-c", str(self._configuration))

@@ -36,6 +36,10 @@ Hosts = Annotated[
         show_default=False,
     ),
 ]
+AtSite = Annotated[
+    str | None,
+    typer.Option("--site", help="The site whose broker it uses (`segue fleet bridge`).", show_default=False),
+]
 AccountName = Annotated[str, typer.Argument(metavar="NAME", help="The account's name.", show_default=False)]
 FLEET: Final = Path("fleet")
 
@@ -66,18 +70,21 @@ def init_command(
     )
 
 
-def add_device_command(name: AccountName, fleet: Fleet = FLEET, out: EnrolmentOut = None, qr: QrCode = False) -> None:
+def add_device_command(
+    name: AccountName, fleet: Fleet = FLEET, site: AtSite = None, out: EnrolmentOut = None, qr: QrCode = False
+) -> None:
     """Add a device, and print its enrolment string: type `segue device join -` there, and paste it.
 
     The string holds the password of the device. It is not kept here; `segue fleet rotate NAME` makes another one.
     """
-    _add(fleet, name, Role.DEVICE, (), out, qr)
+    _add(fleet, name, Role.DEVICE, (), site, out, qr)
 
 
 def add_application_command(
     name: AccountName,
     stream: Annotated[list[str], typer.Option("--stream", help="A stream to which it sends requests; repeat it.")],
     fleet: Fleet = FLEET,
+    site: AtSite = None,
     out: EnrolmentOut = None,
     qr: QrCode = False,
 ) -> None:
@@ -85,7 +92,7 @@ def add_application_command(
 
     It may publish requests to its streams, and read their results and what is below `replies/NAME`. Nothing else.
     """
-    _add(fleet, name, Role.APPLICATION, tuple(dict.fromkeys(stream)), out, qr)
+    _add(fleet, name, Role.APPLICATION, tuple(dict.fromkeys(stream)), site, out, qr)
 
 
 def add_account_command(
@@ -101,7 +108,7 @@ def add_account_command(
         raise InputError("a fleet has one planner, and its account is called planner")
     if role in (Role.DEVICE, Role.APPLICATION):
         raise InputError(f"segue fleet add-{role.value} {name} adds it")
-    _add(fleet, name, role, (), out, qr)
+    _add(fleet, name, role, (), None, out, qr)
 
 
 def add_stream_command(
@@ -196,16 +203,24 @@ def list_command(fleet: Fleet = FLEET, as_json: Json = False) -> None:
                 "hosts": opened.record.hosts,
                 "port": opened.record.port,
                 "accounts": [
-                    {"name": each.name, "role": each.role.value, "streams": list(each.streams)} for each in accounts
+                    {
+                        "name": each.name,
+                        "role": each.role.value,
+                        "streams": list(each.streams),
+                        "site": opened.record.account(each.name).site,
+                    }
+                    for each in accounts
                 ],
+                "sites": [{"name": each.name, "hosts": each.hosts, "port": each.port} for each in opened.record.sites],
             }
         )
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("account", "role", "streams"):
+    for heading in ("account", "role", "site", "streams"):
         table.add_column(heading, overflow="fold")
     for each in accounts:
-        table.add_row(each.name, each.role.value, ", ".join(each.streams))
+        site = opened.record.account(each.name).site
+        table.add_row(each.name, each.role.value, site or "", ", ".join(each.streams))
     results_console().print(table)
     state = "runs here" if opened.broker_process() else "does not run here"
     notes_console().print(
@@ -213,12 +228,14 @@ def list_command(fleet: Fleet = FLEET, as_json: Json = False) -> None:
     )
 
 
-def _add(fleet: Path, name: str, role: Role, streams: tuple[str, ...], out: Path | None, qr: bool) -> None:
+def _add(
+    fleet: Path, name: str, role: Role, streams: tuple[str, ...], site: str | None, out: Path | None, qr: bool
+) -> None:
     check_file("--out", out)
 
     def change() -> tuple[Enrolment, bool]:
         with FleetFolder.changing(fleet) as opened:
-            enrolment = opened.add(name, role, streams)
+            enrolment = opened.add(name, role, streams, site)
         return enrolment, opened.reload_broker()
 
     enrolment, is_running = _written(change)
@@ -234,6 +251,10 @@ def _written(change: Callable[[], _T]) -> _T:
 
 
 def _note_reload(fleet: Path, is_running: bool) -> None:
+    sites = [each.name for each in FleetFolder.open(fleet).record.sites]
+    if sites:
+        text = f"for the brokers of other sites: segue fleet bridge NAME --out DIR, for {', '.join(sites)}"
+        notes_console().print(text, soft_wrap=True, markup=False)
     text = (
         "the running broker has read it"
         if is_running

@@ -6,7 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
-from broker.fleet_folder import MOSQUITTO_USER, FleetFolder
+from broker.broker_files import MOSQUITTO_USER, give_to, user_of_broker
+from broker.fleet_folder import FleetFolder
 from broker.mosquitto import NOT_INSTALLED, find_mosquitto
 from services.cli.commands.closed_fleet_commands import FLEET, Fleet
 from services.cli.render.console import notes_console, results_console
@@ -75,6 +76,15 @@ def install_server_command(
         list[str] | None,
         typer.Option("--role", help="Only this one: broker, planner or collector; repeat it.", show_default=False),
     ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            "--site",
+            metavar="DIR",
+            help="Instead: the broker of a further site, from `segue fleet bridge`.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Let broker, planner and collector of a fleet start with this machine, as services of systemd. Needs root.
@@ -82,8 +92,11 @@ def install_server_command(
     Mosquitto runs as its own user, and reads what `segue fleet` writes into the folder. Planner and collector run as
     the user segue. Options are environment variables in /etc/segue/segue.env.
     """
-    roles = _server_roles(role)
     program = own_program()
+    if site is not None:
+        _install([_site_unit(site.absolute(), dry_run)], program, (), dry_run)
+        return
+    roles = _server_roles(role)
     opened = FleetFolder.open(fleet)
     if not dry_run:
         check_systemd()
@@ -113,11 +126,31 @@ def _server_roles(given: Sequence[str] | None) -> tuple[str, ...]:
 def _server_unit(role: str, fleet: FleetFolder, program: Path) -> ServiceUnit:
     if role != "broker":
         return service_unit(role, None, fleet.account_file(role), program, _SERVER_COMMAND)
+    return _mosquitto_unit(fleet.configuration, fleet.broker_user())
+
+
+def _site_unit(folder: Path, dry_run: bool) -> ServiceUnit:
+    """Return the unit of a site's Mosquitto, to whose user the folder is given.
+
+    Raises:
+        InputError: the folder is none of a site, or cannot be reached.
+    """
+    configuration = folder / "mosquitto.conf"
+    if not configuration.is_file():
+        raise InputError(f"there is no broker of a site in {folder}: `segue fleet bridge` writes one")
+    user = user_of_broker(folder.parent)
+    if not dry_run:
+        check_systemd()
+        check_reachable(folder, "move it to /etc/segue/site, and write it for this path")
+        give_to(folder, user)
+    return _mosquitto_unit(configuration, user)
+
+
+def _mosquitto_unit(configuration: Path, user: str | None) -> ServiceUnit:
     mosquitto = find_mosquitto()
     if mosquitto is None:
         raise InputError(NOT_INSTALLED)
-    user = fleet.broker_user() or MOSQUITTO_USER
-    return broker_unit(fleet.configuration, user, Path(mosquitto), _SERVER_COMMAND)
+    return broker_unit(configuration, user or MOSQUITTO_USER, Path(mosquitto), _SERVER_COMMAND)
 
 
 def _prepared_for_broker(path: Path) -> FleetFolder:

@@ -81,8 +81,8 @@ def test_streams_applications_and_their_order(folder: Path) -> None:
     bell = Enrolment.from_text(fleet("add_application", "bell", "--stream", "door", *at).stdout)
     assert bell.role is Role.APPLICATION
     listed = {each["name"]: each for each in json.loads(fleet("list", "--json", *at).stdout)["accounts"]}
-    assert listed["camera"] == {"name": "camera", "role": "device", "streams": ["door"]}
-    assert listed["bell"] == {"name": "bell", "role": "application", "streams": ["door"]}
+    assert listed["camera"] == {"name": "camera", "role": "device", "streams": ["door"], "site": None}
+    assert listed["bell"] == {"name": "bell", "role": "application", "streams": ["door"], "site": None}
     rules = (folder / "broker" / "rules").read_text()
     assert "topic read segue/v1/streams/door/requests" in rules
 
