@@ -14,7 +14,7 @@ from planning.problem.plan import CostPrediction, StreamPlan
 from planning.problem.problem import Stream
 from planning.queueing.completion_times import fifo_ends_ms, identical_makespan_ms
 from planning.queueing.event_loop import Rules, SimulatedJob, simulate_jobs
-from planning.queueing.operations import Operation, Resource
+from planning.queueing.operations import Operation, ServerKey
 from shared.policy import Objective, QueueDiscipline
 
 
@@ -46,9 +46,10 @@ class CostModel(RouteCostModel):
     def predict_means(self, plans: Mapping[str, StreamPlan], makespan_ms: float) -> CostPrediction:
         """Return the cost of a whole plan whose makespan is known.
 
-        Throughput is 1000 / (the largest busy time of a device's computing or sending per request, in ms).
+        Throughput is 1000 / (the largest busy time of a device's computing or sending per request, in ms). Separate
+        links send each for itself.
         """
-        busy: defaultdict[Resource, float] = defaultdict(float)
+        busy: defaultdict[ServerKey, float] = defaultdict(float)
         latency_ms = energy_j = source_share = 0.0
         jobs = 0
         for name, plan in plans.items():
@@ -59,8 +60,8 @@ class CostModel(RouteCostModel):
                 latency_ms += route.jobs * own.latency_ms
                 energy_j += route.jobs * own.energy_j
                 source_share += route.jobs * own.source_share
-                for resource, time_ms in own.busy_ms.items():
-                    busy[resource] += route.jobs * time_ms
+                for server, time_ms in own.server_ms.items():
+                    busy[server] += route.jobs * time_ms
         bottleneck_ms = max(busy.values(), default=0.0) / jobs
         return CostPrediction(
             latency_ms=latency_ms / jobs,

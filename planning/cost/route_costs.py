@@ -8,7 +8,7 @@ from planning.problem.crossings import Encoding, allowed_encodings, encodings
 from planning.problem.plan import RAW, Route, Stage
 from planning.problem.problem import Link, Problem, Stream, link_table
 from planning.queueing.event_loop import Rules, SimulatedJob, simulate_jobs
-from planning.queueing.operations import Operation, Resource, Work
+from planning.queueing.operations import Operation, Resource, ServerKey, Work
 from planning.tiles.tiled_operations import tiled_operations
 from shared import link_time
 from shared.row_ranges import RowRange
@@ -26,7 +26,7 @@ class RouteCost:
     latency_ms: float
     energy_j: float
     source_share: float
-    busy_ms: Mapping[Resource, float]
+    server_ms: Mapping[ServerKey, float]
 
 
 class RouteCostModel:
@@ -75,7 +75,7 @@ class RouteCostModel:
         """Return the time of a tile that computes these rows of the blocks from ``start`` on, halo included, in ms.
 
         It is load factor x (sum of the blocks' shares + segment overhead). A block's share is linear in its rows, or
-        interpolated in the device's table.
+        interpolated in the device's table, after its rows are rounded up to a multiple of ``row_step``.
 
         Raises:
             KeyError: if the device cannot run the model.
@@ -83,10 +83,11 @@ class RouteCostModel:
         profile = self.problem.devices[device]
         blocks, times = self.problem.models[model].blocks, profile.block_ms[model]
         tables = profile.row_ms.get(model, (None,) * len(blocks))
-        total_ms = profile.segment_overhead_ms
+        total_ms, step = profile.segment_overhead_ms, profile.row_step
         for index, (top, bottom) in enumerate(computed, start):
             rows = blocks[index].rows
-            total_ms += share_ms(times[index], tables[index], bottom - top, rows.output_rows if rows else 0)
+            of = rows.output_rows if rows else 0
+            total_ms += share_ms(times[index], tables[index], -(-(bottom - top) // step) * step, of)
         return profile.slowdown * total_ms
 
     def transfer_ms(self, sender: str, receiver: str, size_bytes: float) -> float:
@@ -182,7 +183,10 @@ class RouteCostModel:
         """
         link = self._link(sender, receiver)
         duration_ms = link_time.transfer_ms(size_bytes, link.latency_ms, link.bandwidth_mbps)
-        return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes, link.latency_ms, needs, rows)
+        own_link = self.problem.devices[sender].separate_links
+        return Operation(
+            Work.SEND, sender, duration_ms, stage, receiver, size_bytes, link.latency_ms, needs, rows, own_link
+        )
 
     def latency_ms(self, stream: Stream, route: Route) -> float:
         """Return the latency of one request that is alone, in ms.
@@ -199,6 +203,13 @@ class RouteCostModel:
         busy: defaultdict[Resource, float] = defaultdict(float)
         for operation in self.operations(stream, route):
             busy[operation.resource] += operation.duration_ms
+        return dict(busy)
+
+    def server_ms(self, stream: Stream, route: Route) -> dict[ServerKey, float]:
+        """Return the busy time per request of everything that does one operation at a time, in ms."""
+        busy: defaultdict[ServerKey, float] = defaultdict(float)
+        for operation in self.operations(stream, route):
+            busy[operation.server] += operation.duration_ms
         return dict(busy)
 
     def energy_j(self, stream: Stream, route: Route) -> float:
@@ -240,7 +251,7 @@ class RouteCostModel:
             self.latency_ms(stream, route),
             self.energy_j(stream, route),
             self.source_share(stream, route),
-            self.busy_ms(stream, route),
+            self.server_ms(stream, route),
         )
 
     def _link(self, sender: str, receiver: str) -> Link:

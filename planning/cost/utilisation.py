@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import StreamPlan
 from planning.problem.problem import Problem
-from planning.queueing.operations import Resource, Work
+from planning.queueing.operations import Resource, ServerKey, Work
 from shared.policy import Objective
 
 
@@ -15,21 +15,24 @@ def utilisation(
 ) -> dict[Resource, float]:
     """Return the share of time that every device computes and sends: rate x busy time per request / 1000.
 
-    Above 1 requests queue without end.
+    Above 1 requests queue without end. Of a device with separate links, the busiest of them counts.
 
     Args:
         costs: of the problem.
         plans: routes by stream; a stream's requests take them in proportion to their jobs.
         rates_hz: requests per second by stream; a stream without a rate counts nothing.
     """
-    shares: defaultdict[Resource, float] = defaultdict(float)
+    by_server: defaultdict[ServerKey, float] = defaultdict(float)
     for name, plan in plans.items():
         stream, rate_hz = costs.problem.stream(name), rates_hz.get(name, 0.0)
         jobs = sum(route.jobs for route in plan.routes)
         for route in plan.routes:
-            for resource, busy_ms in costs.busy_ms(stream, route).items():
-                shares[resource] += rate_hz * route.jobs / jobs * busy_ms / 1000
-    return dict(shares)
+            for server, busy_ms in costs.server_ms(stream, route).items():
+                by_server[server] += rate_hz * route.jobs / jobs * busy_ms / 1000
+    shares: dict[Resource, float] = {}
+    for (device, work, _), share in by_server.items():
+        shares[device, work] = max(share, shares.get((device, work), 0.0))
+    return shares
 
 
 def busiest(shares: Mapping[Resource, float]) -> tuple[Resource, float] | None:

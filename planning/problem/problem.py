@@ -120,7 +120,10 @@ class Device:
     ``row_ms`` holds, per model, one table per block
     with the times of some numbers of rows. It is for blocks whose time is not proportional to their rows. None or an
     empty table means proportional. Between the points, and from 0 rows (0 ms) to all rows (``block_ms``), time is
-    linear.
+    linear. With a ``row_step`` above 1 the time by rows is a staircase, as on accelerators (DistrEdge, figure 13).
+
+    ``separate_links`` is about a device whose links do not share a rate: DistrEdge shapes the bandwidth of every
+    provider, and its requester sends to all of them at once.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -147,6 +150,12 @@ class Device:
     first_blocks: Annotated[
         Index | None, Field(description="The device runs only so many blocks of a model, from block 0 on; null: all.")
     ] = None
+    row_step: Annotated[
+        Count, Field(description="A tile's rows of a block take the time of the next multiple of so many rows.")
+    ] = 1
+    separate_links: Annotated[
+        bool, Field(description="Whether sendings over different links overlap; false: they go out one after another.")
+    ] = False
 
     @property
     def slowdown(self) -> float:

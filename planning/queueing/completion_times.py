@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from planning.queueing.event_loop import Rules, SimulatedJob, simulate_jobs
 from planning.queueing.feed_forward import feed_forward_ms
-from planning.queueing.operations import Operation, Resource, is_chain
+from planning.queueing.operations import Operation, ServerKey, is_chain
 
 # Number of jobs from which arrays can be faster than events.
 LONG_BURST = 500
@@ -59,11 +59,8 @@ def chain_ends_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: Sequence[in
         kinds: the operations of every kind of job.
         kind_of_job: the kind of every job, in starting order.
     """
-    numbers: dict[Resource, int] = {}
-    steps = [
-        [(numbers.setdefault((step.device, step.work), len(numbers)), step.duration_ms) for step in kind]
-        for kind in kinds
-    ]
+    numbers: dict[ServerKey, int] = {}
+    steps = [[(numbers.setdefault(step.server, len(numbers)), step.duration_ms) for step in kind] for kind in kinds]
     jobs = [steps[kind] for kind in kind_of_job]
     end_ms = [0.0] * len(jobs)
     queues: list[deque[tuple[int, int]]] = [deque() for _ in numbers]
@@ -111,7 +108,7 @@ def identical_makespan_ms(operations: Sequence[Operation], jobs: int) -> float |
     """
     if not is_chain(operations):
         return None
-    if jobs > 1 and any(count > 1 for count in Counter(operation.resource for operation in operations).values()):
+    if jobs > 1 and any(count > 1 for count in Counter(operation.server for operation in operations).values()):
         return None
     times_ms = [operation.duration_ms for operation in operations]
     return sum(times_ms) + (jobs - 1) * max(times_ms, default=0.0)

@@ -1,9 +1,9 @@
 """Discrete-event simulation of jobs: the reference for when operations start and end.
 
-Every resource (a device's computing, or its sending) is a server with a queue discipline. The loop goes from one
-instant at which something happens to the next. The agenda is a heap of ``(time, server)``. A rate change moves the
-next event of a server, which leaves an outdated entry in the heap. Entries that differ from the server's present
-wake-up time are therefore skipped.
+Every resource (a device's computing, or its sending) is a server with a queue discipline; separate links are servers
+of their own. The loop goes from one instant at which something happens to the next. The agenda is a heap of ``(time,
+server)``. A rate change moves the next event of a server, which leaves an outdated entry in the heap. Entries that
+differ from the server's present wake-up time are therefore skipped.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from planning.queueing.operations import Operation, OperationGraph, Resource, Work, is_chain
+from planning.queueing.operations import Operation, OperationGraph, Resource, ServerKey, Work, is_chain
 from planning.queueing.queues import Server, Task, make_server
 from shared.policy import QueueDiscipline
 
@@ -120,7 +120,7 @@ class _Engine:
         self._wide = 1 + max((len(job.operations) for job in jobs), default=0)
         self._rates: defaultdict[Resource, dict[str | None, float]] = defaultdict(dict)
         self._servers: list[Server] = []
-        self._numbers: dict[Resource, int] = {}
+        self._numbers: dict[ServerKey, int] = {}
         self._agenda: list[tuple[float, int]] = []
         self._wake_ms: list[float] = []
         # Both are popped from the end, so the next one is last. A field of its own has the time of the next one.
@@ -239,17 +239,16 @@ class _Engine:
         """Apply the next change of a rate."""
         change = self._changes.pop()
         self._next_change_ms = self._changes[-1].at_ms if self._changes else inf
-        resource = change.device, change.work
-        self._rates[resource][change.target] = change.rate
-        number = self._numbers.get(resource)
-        if number is not None:
-            self._servers[number].set_rate(change.rate, now_ms, change.target)
-            touched.append(number)
+        self._rates[change.device, change.work][change.target] = change.rate
+        for target in dict.fromkeys((None, change.target)):
+            number = self._numbers.get((change.device, change.work, target))
+            if number is not None:
+                self._servers[number].set_rate(change.rate, now_ms, change.target)
+                touched.append(number)
 
     def _number(self, operation: Operation, now_ms: float) -> int:
         """Return the number of the operation's server, which is made at its first operation."""
-        resource = operation.device, operation.work
-        number = self._numbers.get(resource)
+        number = self._numbers.get(operation.server)
         if number is None:
             discipline, background = QueueDiscipline.FIFO, 0
             if operation.work is Work.COMPUTE:
@@ -257,9 +256,9 @@ class _Engine:
                 background = self._rules.background.get(operation.device, 0)
             server = make_server(discipline, quantum_ms=self._rules.quantum_ms, background=background)
             # Rates may have changed before the server was made.
-            for target, rate in self._rates[resource].items():
+            for target, rate in self._rates[operation.resource].items():
                 server.set_rate(rate, now_ms, target)
-            number = self._numbers[resource] = len(self._servers)
+            number = self._numbers[operation.server] = len(self._servers)
             self._servers.append(server)
             self._wake_ms.append(inf)
         return number

@@ -6,11 +6,11 @@ from graphlib import CycleError, TopologicalSorter
 import numpy as np
 from numpy.typing import NDArray
 
-from planning.queueing.operations import Operation, Resource, is_chain
+from planning.queueing.operations import Operation, ServerKey, is_chain
 
 # A resource, and whether this is its queue of first operations. First operations all arrive at 0, before any other
 # operation of the resource. So the two queues of a resource are served one after the other.
-_Queue = tuple[Resource, bool]
+_Queue = tuple[ServerKey, bool]
 
 
 def feed_forward_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -36,7 +36,7 @@ def feed_forward_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[n
     visits: dict[_Queue, list[tuple[int, float]]] = {}
     for kind in members:
         for step, operation in enumerate(kinds[kind]):
-            visits.setdefault((operation.resource, step == 0), []).append((kind, operation.duration_ms))
+            visits.setdefault((operation.server, step == 0), []).append((kind, operation.duration_ms))
     queues = _in_order([kinds[kind] for kind in members])
     if queues is None:
         return None
@@ -88,10 +88,10 @@ def _in_order(kinds: Sequence[Sequence[Operation]]) -> list[_Queue] | None:
     for kind in kinds:
         last: _Queue | None = None
         for step, operation in enumerate(kind):
-            queue = operation.resource, step == 0
+            queue = operation.server, step == 0
             before.setdefault(queue, set()).update([last] if last else [])
             if step:
-                before[queue].add((operation.resource, True))
+                before[queue].add((operation.server, True))
             last = queue
     try:
         return list(TopologicalSorter(before).static_order())

@@ -14,6 +14,8 @@ class Work(StrEnum):
 
 # A device's processor, or its sending.
 Resource = tuple[str, Work]
+# What does one operation at a time: a resource, or of a device with separate links its sending to one receiver.
+ServerKey = tuple[str, Work, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Operation:
         latency_ms: the part of ``duration_ms`` that is the link's latency and comes first.
         needs: places of the request's operations that must have ended before; None means the one before it.
         rows: rows ``[top, bottom)`` of the stage's output that a tile makes or that are sent; None means all.
+        own_link: whether a sending does not wait for those over other links (`Device.separate_links`).
     """
 
     work: Work
@@ -42,11 +45,17 @@ class Operation:
     latency_ms: float = 0.0
     needs: tuple[int, ...] | None = None
     rows: tuple[int, int] | None = None
+    own_link: bool = False
 
     @property
     def resource(self) -> Resource:
         """The processor or the sending that it keeps busy."""
         return self.device, self.work
+
+    @property
+    def server(self) -> ServerKey:
+        """The server whose other operations it waits for."""
+        return self.device, self.work, self.target if self.own_link else None
 
 
 class OperationGraph:

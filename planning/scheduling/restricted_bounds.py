@@ -36,7 +36,7 @@ from planning.search.device_network import DeviceNetwork
 from planning.search.linear_programme import solve_linear
 from planning.search.restricted_tables import within_busy_time, within_latency
 from planning.search.result import proves
-from planning.search.tiled_bounds import may_split
+from planning.search.tiled_bounds import may_split, sends_overlap
 from shared.policy import Objective
 
 # Objectives with such a bound.
@@ -74,8 +74,10 @@ def raised_bound(
     problem = network.problem
     jobs = sum(stream.jobs for stream in problem.streams)
     small = jobs <= MAX_JOBS and len(problem.streams) <= STREAMS_PER_SECOND * time_budget_s
-    # Stages that are split into tiles are no routes of the linear programme.
-    if problem.policy.objective not in OBJECTIVES or not small or proves(known, cost) or may_split(problem):
+    if problem.policy.objective not in OBJECTIVES or not small or proves(known, cost):
+        return known
+    # Stages that are split into tiles are no routes of the linear programme, and it adds up what a device sends.
+    if may_split(problem) or sends_overlap(problem):
         return known
     tables = [build_tables(problem, stream, network) for stream in problem.streams]
     return restricted_bound(problem, tables, costs, known=known or 0.0, cost=cost, time_budget_s=time_budget_s)

@@ -9,8 +9,8 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
 from planning.problem.problem import Problem
 from planning.search.cached_costs import CachedCosts
-from planning.search.tiled_bounds import may_split, tiled_bound
-from shared.policy import QueueDiscipline
+from planning.search.tiled_bounds import may_split, sends_overlap, tiled_bound
+from shared.policy import Objective, QueueDiscipline
 
 # Relative rounding error by which a plan may seem to beat a bound.
 BOUND_SLACK = 1e-9
@@ -50,8 +50,8 @@ def make_plan(
 ) -> Plan | Infeasible:
     """Return the plan with its predicted cost, or the constraints that it breaks.
 
-    Strategies prove optimality and bounds for stages that are not split into tiles. Where a stage could be split,
-    `tiled_bound` takes the place of their bound.
+    Strategies prove optimality and bounds for stages that are not split into tiles, and for devices that send one thing
+    after the other. Where a stage could be split, or sendings overlap, `tiled_bound` takes the place of their bound.
 
     Args:
         problem: the problem that was solved.
@@ -77,7 +77,7 @@ def make_plan(
         for name, plan in plans.items()
     }
     cost = costs.cost(objective, plans, predicted, queues, turns)
-    if (optimal or lower_bound is not None) and may_split(problem):
+    if (optimal or lower_bound is not None) and not _covers_all(problem):
         lower_bound = tiled_bound(problem)
         optimal = proves(lower_bound, cost)
     if optimal:
@@ -86,6 +86,14 @@ def make_plan(
     elif lower_bound is not None:
         lower_bound = min(lower_bound, cost) if isfinite(lower_bound) else None
     return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))
+
+
+def _covers_all(problem: Problem) -> bool:
+    """Return whether a bound of routes without tiles, whose devices send one thing after the other, holds for all."""
+    return not may_split(problem) and not (
+        sends_overlap(problem)
+        and problem.policy.objective not in (Objective.LATENCY, Objective.ENERGY, Objective.DEADLINE)
+    )
 
 
 def unsupported(problem: Problem, strategy: str, message: str) -> Infeasible:

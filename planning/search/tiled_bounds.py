@@ -32,6 +32,11 @@ def may_split(problem: Problem) -> bool:
     return False
 
 
+def sends_overlap(problem: Problem) -> bool:
+    """Return whether some device sends over several links at once, so that its sendings do not add up."""
+    return any(device.separate_links for device in problem.devices.values())
+
+
 def tiled_bound(problem: Problem) -> float | None:
     """Return a lower bound of the objective over all plans, with tiles or without; None if there is none.
 

@@ -125,8 +125,10 @@ class Auto:
             if isinstance(answer, Infeasible):
                 tally.failures.append(answer)
                 # Where no route exists, no other candidate can find one. Without a proof, tiles might help, at most.
-                if answer.proved or (strategy.traits.proves_infeasibility and _is_final(answer)):
+                if answer.proved:
                     return replace(answer, strategy=self.name)
+                if strategy.traits.proves_infeasibility and _is_final(answer):
+                    tally.only_splitting = True
             elif answer.optimal:
                 return costs.completed(answer)
             # The bound of an earlier candidate may prove the plan of a later one.
@@ -146,6 +148,10 @@ class Auto:
                 continue
             if trial.last_resort and tally.plans:
                 continue
+            if tally.only_splitting and not strategy.traits.splits_stages:
+                continue
+            if trial.applies is not None and not trial.applies(problem):
+                continue
             limits = (*strategy.traits.cost_class.limits, *trial.limits)
             if all(limit.allows(problem, tally.budget_s) for limit in limits):
                 yield strategy
@@ -160,6 +166,7 @@ class _Tally:
     Attributes:
         budget_s: the time budget of every candidate.
         only_proofs: whether only exact candidates are tried, for a proof or a bound.
+        only_splitting: whether only candidates that split stages into tiles are left, because no other has a plan.
         plans: plans without a proof, in the order of the trials.
         failures: answers without a plan.
         bound: the largest proved lower bound of the cost; None if there is none.
@@ -168,6 +175,7 @@ class _Tally:
 
     budget_s: float
     only_proofs: bool = False
+    only_splitting: bool = False
     plans: list[Plan] = field(default_factory=list)
     failures: list[Infeasible] = field(default_factory=list)
     bound: float | None = None

@@ -37,6 +37,7 @@ BUILT_IN: Final = (
     BuiltIn("shortest_path", "shortest_path:ShortestPath", 10),
     BuiltIn("mixed_routes", "mixed_routes:MixedRoutes", 30),
     BuiltIn("milp", "milp:Milp", 20),
+    BuiltIn("tiled", "tiled:Tiled", 35),
     BuiltIn("neurosurgeon", "neurosurgeon:Neurosurgeon", 130),
     BuiltIn("hu_mishra", "hu_mishra:HuMishra", 80),
     BuiltIn("dads", "dads:Dads", 90),

@@ -116,12 +116,14 @@ class Trial:
         objectives: of the problems on which the strategy is tried.
         limits: sizes beyond which the strategy is left out, beside those of its cost class.
         last_resort: whether the strategy is tried only if no other candidate has a plan.
+        applies: returns whether it can help on a problem at all; None: on every one.
     """
 
     turn: int
     objectives: frozenset[Objective] = ALL_OBJECTIVES
     limits: tuple[BudgetLimit, ...] = ()
     last_resort: bool = False
+    applies: Callable[[Problem], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Traits:
         proves_infeasibility: its answer that a stream has no route within the constraints is final, unless it names
             the constraint "support".
         picks_among_others: it stands for whichever strategy plans best.
+        splits_stages: its plans may have stages that are split into tiles.
         budgeted: its plan depends on the time budget. Otherwise one attempt serves for all budgets.
     """
 
@@ -145,4 +148,5 @@ class Traits:
     joint: Joint = Joint.NEVER
     proves_infeasibility: bool = False
     picks_among_others: bool = False
+    splits_stages: bool = False
     budgeted: bool = True

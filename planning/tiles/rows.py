@@ -84,13 +84,18 @@ def segment_fault(model: Model, start: int, stop: int) -> str | None:
         if model.blocks[index].rows is None:
             return f"block {index} ({model.blocks[index].name}) has no row data, so no tile can hold it"
     for cut in (start, stop):
-        if cut > 0 and not model.blocks[cut - 1].ends_tiles:
-            return f"no stage of several tiles may begin or end behind block {cut - 1} ({model.blocks[cut - 1].name})"
-    if model.edges is not None:
-        for cut in (start, stop):
-            if [block for block, _ in crossing_blocks(model, cut)] != [cut - 1]:
-                return f"more than the output of one block crosses cut {cut}, where a tile would end"
+        if (fault := cut_fault(model, cut)) is not None:
+            return fault
     return None
+
+
+def cut_fault(model: Model, cut: int) -> str | None:
+    """Return the reason why no tiled segment begins or ends at ``cut``; None if one may."""
+    if cut > 0 and not model.blocks[cut - 1].ends_tiles:
+        return f"no stage of several tiles may begin or end behind block {cut - 1} ({model.blocks[cut - 1].name})"
+    if model.edges is None or [block for block, _ in crossing_blocks(model, cut)] == [cut - 1]:
+        return None
+    return f"more than the output of one block crosses cut {cut}, where a tile would end"
 
 
 def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
@@ -106,7 +111,7 @@ def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
     computed = [NOTHING] * (stop - start)
     computed[-1] = rows
     needed = NOTHING
-    makers = _makers(model, start, stop)
+    makers = makers_of(model)[start:stop]
     # Blocks are in running order, so every reader of a block has added its rows before the block's turn comes.
     for index in range(stop - 1, start - 1, -1):
         own, profile = computed[index - start], _profile(model.blocks[index])
@@ -119,14 +124,13 @@ def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
     return TileRows(tuple(computed), needed)
 
 
-def _makers(model: Model, start: int, stop: int) -> list[list[int]]:
-    """Return the blocks whose outputs each block of the segment reads; one before ``start`` is the segment's input."""
+def makers_of(model: Model) -> list[list[int]]:
+    """Return the blocks whose outputs each block reads; -1 is the model's input."""
     if model.edges is None:
-        return [[index - 1] for index in range(start, stop)]
-    makers: list[list[int]] = [[] for _ in range(start, stop)]
+        return [[index - 1] for index in range(len(model.blocks))]
+    makers: list[list[int]] = [[] for _ in model.blocks]
     for source, target, _ in model.edges:
-        if start <= target < stop:
-            makers[target - start].append(source)
+        makers[target].append(source)
     return [read or [-1] for read in makers]
 
 

@@ -79,7 +79,7 @@ def test_all_costs_of_a_request_in_one() -> None:
     found = costs.route_cost(STREAM, route)
     assert found.latency_ms == costs.latency_ms(STREAM, route)
     assert found.energy_j == costs.energy_j(STREAM, route)
-    assert found.busy_ms == costs.busy_ms(STREAM, route)
+    assert found.server_ms == costs.server_ms(STREAM, route)
     assert found.source_share == 0.5
     assert costs.off_source_blocks(STREAM, route) == 1.0
 

@@ -1,0 +1,1 @@
+"""Search of plans with stages that are split into tiles."""

@@ -1,0 +1,126 @@
+"""Plans with tiles, and without where those are better or the objective is another."""
+
+from dataclasses import replace
+
+import pytest
+
+from planning.cost.constraints import violations
+from planning.cost.cost_model import CostModel
+from planning.files.plan_file import read_plan
+from planning.problem.plan import Constraint, Infeasible, Plan
+from planning.problem.problem import Device, Link, Problem, Stream
+from planning.simulation.simulation import simulate
+from planning.strategies.registry import solve, with_strategy
+from shared.policy import Objective, Policy
+from tests.support.shared_paths import REPOSITORY
+from tests.support.tiled_problems import random_tiled_problem, tiles_example
+
+
+def _solved(problem: Problem, strategy: str = "tiled") -> Plan:
+    answer = solve(with_strategy(problem, strategy))
+    assert isinstance(answer, Plan)
+    assert violations(CostModel(problem), answer.streams) == ()
+    return answer
+
+
+def _eight_raspberries(mbps: float) -> Problem:
+    example = tiles_example()
+    names = [f"pi{index}" for index in range(8)]
+    links = tuple(Link(one, other, mbps, 0.5) for at, one in enumerate(names) for other in names[at + 1 :])
+    devices = dict.fromkeys(names, example.devices["pi1"])
+    return replace(example, devices=devices, links=links, streams=(Stream("camera", "vgg16", "pi0", "pi0"),))
+
+
+def test_the_example_takes_at_most_180_ms() -> None:
+    problem = tiles_example()
+    answer = _solved(problem)
+    by_hand = read_plan((REPOSITORY / "examples" / "tiles" / "plan.json").read_bytes())
+    assert answer.cost <= 180 < by_hand.cost < _solved(problem, "shortest_path").cost
+    assert answer.cost == pytest.approx(simulate(problem, answer).makespan_ms)
+    assert answer.lower_bound is not None
+    assert answer.lower_bound <= answer.cost
+
+
+def test_eight_raspberries_take_at_most_125_ms() -> None:
+    problem = _eight_raspberries(300.0)
+    assert _solved(problem, "shortest_path").cost > 540
+    assert _solved(problem).cost <= 125
+
+
+def test_a_slow_network_keeps_the_stages_whole() -> None:
+    problem = _eight_raspberries(0.5)
+    answer = _solved(problem)
+    assert answer.cost == _solved(problem, "shortest_path").cost
+    assert not any(route.tiled for route in answer.streams["camera"].routes)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("objective", list(Objective))
+def test_it_is_never_worse_than_without_tiles(seed: int, objective: Objective) -> None:
+    problem = random_tiled_problem(seed, objective=objective)
+    answer = _solved(problem)
+    assert answer.strategy == "tiled"
+    assert answer.cost <= _solved(problem, "shortest_path").cost
+    if objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY):
+        # Of a single job both are its latency.
+        assert answer.cost == pytest.approx(_solved(random_tiled_problem(seed)).cost)
+
+
+def test_bursts_and_the_throughput_of_several_streams_are_planned_without_tiles() -> None:
+    problem = tiles_example()
+    (stream,) = problem.streams
+    burst = replace(problem, streams=(replace(stream, jobs=5),), policy=Policy(objective=Objective.MAKESPAN))
+    several = replace(
+        problem, streams=(stream, replace(stream, name="other")), policy=Policy(objective=Objective.THROUGHPUT)
+    )
+    for each in (burst, several):
+        answer = _solved(each)
+        assert answer.cost == _solved(each, "shortest_path").cost
+        assert not any(route.tiled for plan in answer.streams.values() for route in plan.routes)
+
+
+def test_every_stream_is_planned_for_itself_where_latencies_add_up() -> None:
+    problem = tiles_example()
+    (stream,) = problem.streams
+    answer = _solved(replace(problem, streams=(stream, replace(stream, name="other", source="pi2", sink=None))))
+    assert answer.cost <= 180
+    assert all(route.tiled for plan in answer.streams.values() for route in plan.routes)
+
+
+def test_tiles_fit_where_no_device_holds_the_activations_of_a_whole_block() -> None:
+    problem = tiles_example()
+    model = problem.models["vgg16"]
+    # Of the first blocks each activation takes 12.8 MB.
+    blocks = tuple(replace(block, parameter_bytes=0, activation_bytes=None) for block in model.blocks)
+    devices = {name: replace(device, memory_bytes=9e6) for name, device in problem.devices.items()}
+    small = replace(problem, models={"vgg16": replace(model, blocks=blocks)}, devices=devices)
+    assert isinstance(solve(with_strategy(small, "shortest_path")), Infeasible)
+    for strategy in ("tiled", "auto"):
+        answer = _solved(small, strategy)
+        assert answer.streams["camera"].routes[0].tiled
+
+
+def test_a_deadline_that_only_tiles_keep() -> None:
+    problem = replace(tiles_example(), policy=Policy(deadline_ms=200.0))
+    assert isinstance(solve(with_strategy(problem, "shortest_path")), Infeasible)
+    for strategy in ("tiled", "auto"):
+        assert _solved(problem, strategy).cost <= 200
+    answer = solve(with_strategy(replace(problem, policy=Policy(deadline_ms=60.0)), "tiled"))
+    assert isinstance(answer, Infeasible)
+    assert {reason.constraint for reason in answer.reasons} == {Constraint.DEADLINE}
+
+
+def test_few_devices_by_policy() -> None:
+    problem = replace(tiles_example(), policy=Policy(max_devices=2))
+    answer = _solved(problem)
+    assert answer.cost < 320
+    assert len(answer.streams["camera"].routes[0].devices) == 2
+
+
+def test_a_source_that_only_sends_and_links_of_its_own_to_each_device() -> None:
+    problem = _eight_raspberries(300.0)
+    phone = Device(separate_links=True)
+    devices = {**problem.devices, "pi0": phone}
+    apart = replace(problem, devices=devices)
+    in_turn = replace(problem, devices={**problem.devices, "pi0": Device()})
+    assert _solved(apart).cost < _solved(in_turn).cost
