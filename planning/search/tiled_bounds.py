@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planning.problem.problem import Device, Model, Problem, RowTable, link_table
+from planning.problem.problem import Device, Model, Problem, RowTable, Stream, link_table
 from planning.search.arrays import Array
+from planning.search.reach_bounds import least_level, reach_bound
 from planning.tiles.rows import segment_fault, tile_rows
 from shared.policy import Objective
 
@@ -47,11 +48,12 @@ def tiled_bound(problem: Problem) -> float | None:
     of min over d of w(d) t(d).
 
     - latency: a block without row data runs whole, after all that it needs and before all that needs it. So the bounds
-      of the runs of blocks between such blocks, and their own least times, add up.
-    - throughput: the bound of all jobs, per job.
+      of the runs of blocks between such blocks, and their own least times, add up. `reach_bound` adds the times in
+      which devices are reached.
+    - throughput: the bound of all jobs, per job. A single job starts a segment on every device that it uses.
     - makespan: the bound of all jobs, and the largest latency bound.
     - total delay: the k-th end is at least the bound of the k jobs with the least work, and the k-th latency bound.
-    - energy: the least energy of computing every block.
+    - energy: the least energy of computing every block, and of starting one segment.
     - deadline: all blocks of streams whose source cannot compute.
     """
     objective, jobs = problem.policy.objective, sum(stream.jobs for stream in problem.streams)
@@ -60,7 +62,10 @@ def tiled_bound(problem: Problem) -> float | None:
         return None
     match objective:
         case Objective.LATENCY:
-            return sum(stream.jobs * works[stream.model].latency_ms for stream in problem.streams) / jobs
+            return (
+                sum(stream.jobs * _latency_ms(problem, stream, works[stream.model]) for stream in problem.streams)
+                / jobs
+            )
         case Objective.ENERGY:
             least = {name: work.energy_j(problem) for name, work in works.items()}
             return sum(stream.jobs * least[stream.model] for stream in problem.streams) / jobs
@@ -72,7 +77,8 @@ def tiled_bound(problem: Problem) -> float | None:
     ends_ms = _ends_ms(problem, works)
     match objective:
         case Objective.THROUGHPUT:
-            return float(max(values.sum() for values in _shared_values(problem, works))) / jobs
+            alone_ms = next(iter(works.values())).alone_ms(problem) if jobs == 1 else 0.0
+            return max(alone_ms, float(max(values.sum() for values in _shared_values(problem, works))) / jobs)
         case Objective.MAKESPAN:
             return float(ends_ms[-1])
         case _:
@@ -123,7 +129,26 @@ class _Work:
         power_w = np.array([max(0.0, each.power_active_w - each.power_idle_w) for each in profiles])
         if any(each.power_active_w < each.power_idle_w for each in profiles):
             return float("-inf")
-        return float((self.share_ms * power_w[:, None]).min(axis=0).sum()) / 1000
+        start_mj = (power_w * self._start_ms(problem)).min()
+        return float((self.share_ms * power_w[:, None]).min(axis=0).sum() + start_mj) / 1000
+
+    def alone_ms(self, problem: Problem) -> float:
+        """Return a lower bound of the busiest device's time for one request."""
+        totals_ms = np.maximum(self.share_ms.sum(axis=1), 1e-300)
+        bounds = []
+        for weights in (1 / totals_ms, np.ones(len(totals_ms))):
+            work = float((self.share_ms * weights[:, None]).min(axis=0).sum())
+            bounds.append(least_level(self._start_ms(problem), weights, work))
+        return max(bounds)
+
+    def _start_ms(self, problem: Problem) -> Array:
+        profiles = [problem.devices[name] for name in self.devices]
+        return np.array([each.slowdown * each.segment_overhead_ms for each in profiles])
+
+
+def _latency_ms(problem: Problem, stream: Stream, work: _Work) -> float:
+    runs = _runs(work.whole)
+    return max(work.latency_ms, reach_bound(problem, stream, work.devices, work.share_ms, work.needed, runs))
 
 
 def _share_ms(model: Model, device: Device, name: str) -> list[float]:
@@ -196,8 +221,8 @@ def _shared_values(problem: Problem, works: dict[str, _Work]) -> list[Array]:
 
 def _ends_ms(problem: Problem, works: dict[str, _Work]) -> Array:
     """Return a lower bound of the time at which the k-th job ends, [jobs] in ms."""
-    latencies = {name: work.latency_ms for name, work in works.items()}
-    ends_ms = np.sort(np.repeat([latencies[each.model] for each in problem.streams], [s.jobs for s in problem.streams]))
+    latencies = [_latency_ms(problem, each, works[each.model]) for each in problem.streams]
+    ends_ms = np.sort(np.repeat(latencies, [each.jobs for each in problem.streams]))
     for values in _shared_values(problem, works):
         ends_ms = np.maximum(ends_ms, values.cumsum())
     return ends_ms

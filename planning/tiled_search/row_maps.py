@@ -91,7 +91,7 @@ def height_at(model: Model, cut: int) -> int:
 
 def _whole_maps(model: Model, start: int, stop: int) -> tuple[RowMap, ...]:
     """Return the maps of a unit that only runs whole: any rows of its output need all that there are."""
-    height = height_at(model, stop) if stop < len(model.blocks) else _own_rows(model, stop - 1)
+    height = height_at(model, stop)
     of = [height_at(model, start), *(_own_rows(model, index) for index in range(start, stop))]
     none = np.zeros(height + 1, dtype=np.int64)
     return tuple(RowMap(none, np.where(np.arange(height + 1) > 0, rows, 0)) for rows in of)

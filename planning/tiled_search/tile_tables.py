@@ -154,7 +154,7 @@ def tile_tables(problem: Problem, stream: Stream, network: DeviceNetwork) -> Til
 
 
 def times_by_rows_ms(whole_ms: float, table: RowTable | None, of: int, step: int) -> Array:
-    """Return the time of 0 to ``of`` rows of a block, [of + 1]; `shared.row_times.share_ms` after rounding up to a multiple of ``step``."""
+    """Return the time of 0 to ``of`` rows of a block, [of + 1]: `share_ms` of multiples of ``step``."""
     rows = np.arange(of + 1, dtype=np.float64)
     times_ms = np.empty(of + 1)
     below: tuple[float, float] = (0, 0.0)

@@ -12,6 +12,7 @@ import numpy as np
 from planning.search.arrays import Array
 from planning.tiled_search.batch_costs import BatchCosts, batch_costs
 from planning.tiled_search.plan_batch import PlanBatch, TiledChain, batch_of, joined
+from planning.tiled_search.row_balance import balanced
 from planning.tiled_search.row_moves import RowMoves
 from planning.tiled_search.stage_moves import stage_moves
 from planning.tiled_search.tile_tables import TileTables
@@ -21,6 +22,9 @@ WIDTH = 4
 
 # Rounds of row moves of one chain.
 _ROUNDS = 12
+
+# Rounds in which the ends of tiles are evened first.
+_EVEN_ROUNDS = 6
 
 # A change below this share of the score is rounding.
 _LEAST_GAIN = 1e-7
@@ -58,7 +62,7 @@ class TiledDescent:
 
     def improved(self, starts: Sequence[TiledChain]) -> TiledChain:
         """Return the best chain that the search finds from some starts; there is one at least."""
-        values = self._scores(starts)
+        values = self._evaluated(batch_of(starts))[0]
         ranked = np.argsort(values, kind="stable")[:WIDTH]
         pool = self._settled([starts[place] for place in ranked.tolist()])
         best_value, best = min(pool, key=lambda pair: pair[0])
@@ -66,7 +70,7 @@ class TiledDescent:
             moved = [chain for chain in stage_moves(self.tables, best) if self._is_new(chain)]
             if not moved:
                 break
-            values = self._scores(moved)
+            values = self._evaluated(batch_of(moved))[0]
             ranked = np.argsort(values, kind="stable")[:WIDTH]
             chosen = [moved[place] for place in ranked.tolist() if np.isfinite(values[place])]
             if not chosen:
@@ -84,14 +88,15 @@ class TiledDescent:
         self._seen.add(key)
         return True
 
-    def _scores(self, chains: Sequence[TiledChain]) -> Array:
-        batch = batch_of(chains)
-        self.work.take(len(chains), batch.stops.shape[1], len(self.tables.nodes))
-        return self.score(batch_costs(self.tables, batch, with_loads=self.needs_loads))
+    def _evaluated(self, batch: PlanBatch) -> tuple[Array, BatchCosts]:
+        """Return [N] the scores of a batch, and its costs."""
+        self.work.take(len(batch.stops), batch.stops.shape[1], len(self.tables.nodes))
+        costs = batch_costs(self.tables, batch, with_loads=self.needs_loads)
+        return self.score(costs), costs
 
     def _settled(self, chains: Sequence[TiledChain]) -> list[tuple[float, TiledChain]]:
         """Return chains, each with its score, after row moves as long as they help."""
-        pool = list(zip(self._scores(chains).tolist(), chains, strict=True))
+        pool = self._evened(chains)
         active = list(range(len(pool)))
         for _ in range(_ROUNDS):
             moves = [RowMoves(pool[place][1]) for place in active]
@@ -101,12 +106,38 @@ class TiledDescent:
             active = self._moved(pool, pairs)
         return pool
 
+    def _evened(self, chains: Sequence[TiledChain]) -> list[tuple[float, TiledChain]]:
+        """Return chains, each with its score, after their tiles have been made to end at about the same time."""
+        values, costs = self._evaluated(batch_of(chains))
+        pool = list(zip(values.tolist(), chains, strict=True))
+        times = [(costs.end_ms[:, :, place], costs.tile_ms[:, :, place]) for place in range(len(pool))]
+        active = list(range(len(pool)))
+        for _ in range(_EVEN_ROUNDS):
+            trials = []
+            for place in active:
+                chain, (end_ms, tile_ms) = pool[place][1], times[place]
+                batch = balanced(chain, end_ms[: len(chain.stops)], tile_ms[: len(chain.stops)])
+                if batch is not None:
+                    trials.append((place, batch))
+            if not trials or self.work.left <= 0:
+                break
+            values, costs = self._evaluated(joined([batch for _, batch in trials]))
+            active, begin = [], 0
+            for place, batch in trials:
+                own = values[begin : begin + len(batch.stops)]
+                best = int(own.argmin())
+                if own[best] < pool[place][0] * (1 - _LEAST_GAIN):
+                    pool[place] = float(own[best]), batch.chain(best)
+                    times[place] = costs.end_ms[:, :, begin + best], costs.tile_ms[:, :, begin + best]
+                    active.append(place)
+                begin += len(batch.stops)
+        return pool
+
     def _moved(self, pool: list[tuple[float, TiledChain]], pairs: Sequence[tuple[int, RowMoves]]) -> list[int]:
         """Replace chains of ``pool`` by their best neighbours; return the places of those that have got better."""
         batches = [own.neighbours() for _, own in pairs]
-        values = self._batch_scores(batches)
         trials = []
-        for (place, own), batch, scores in zip(pairs, batches, values, strict=True):
+        for (place, own), batch, scores in zip(pairs, batches, self._scores_of(batches), strict=True):
             limit = pool[place][0] * (1 - _LEAST_GAIN)
             ranked = np.argsort(scores, kind="stable")
             ranked = ranked[scores[ranked] < limit]
@@ -117,14 +148,12 @@ class TiledDescent:
             trials.append((place, own.combined(ranked)))
         joint = [(place, batch) for place, batch in trials if len(batch.stops)]
         if joint:
-            for (place, batch), scores in zip(joint, self._batch_scores([own for _, own in joint]), strict=True):
+            for (place, batch), scores in zip(joint, self._scores_of([own for _, own in joint]), strict=True):
                 first = int(scores.argmin())
                 if scores[first] < pool[place][0]:
                     pool[place] = float(scores[first]), batch.chain(first)
         return [place for place, _ in trials]
 
-    def _batch_scores(self, batches: Sequence[PlanBatch]) -> list[Array]:
-        batch = joined(batches)
-        self.work.take(len(batch.stops), batch.stops.shape[1], len(self.tables.nodes))
-        values = self.score(batch_costs(self.tables, batch, with_loads=self.needs_loads))
+    def _scores_of(self, batches: Sequence[PlanBatch]) -> list[Array]:
+        values, _ = self._evaluated(joined(batches))
         return np.split(values, np.cumsum([len(own.stops) for own in batches])[:-1])

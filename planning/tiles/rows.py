@@ -70,6 +70,8 @@ def rows_at(model: Model, cut: int) -> int:
         return model.input_rows
     if cut > 0 and (maker := model.blocks[cut - 1].rows) is not None:
         return maker.output_rows
+    if cut == len(model.blocks):
+        raise UntileableError(f"neither side of cut {cut} has row data")
     reader = _profile(model.blocks[cut])
     shares = (reader.output_rows - 1) * reader.stride + reader.kernel - 2 * reader.padding
     return max(1, -(-shares // reader.upsampling))

@@ -20,7 +20,7 @@ def _problem(**changed: Any) -> Problem:
     return read_problem(json.dumps({**values, **changed}).encode())
 
 
-@pytest.mark.parametrize("strategy", ["auto", "shortest_path", "milp"])
+@pytest.mark.parametrize("strategy", ["shortest_path", "milp"])
 def test_only_a_bound_is_proved_where_a_stage_could_be_split(strategy: str) -> None:
     """The plan by hand in examples/tiles takes half as long as the best one of whole stages."""
     problem = _problem()

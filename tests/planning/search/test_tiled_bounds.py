@@ -47,13 +47,13 @@ def _two_devices(objective: Objective, jobs: int = 1) -> Problem:
 @pytest.mark.parametrize(
     ("objective", "jobs", "bound"),
     [
-        # Together the devices take 1 / (1/12 + 1/4) = 3 ms for x; then y takes at least 2 ms.
-        (Objective.LATENCY, 1, 5.0),
+        # Together the devices take 1 / (1/12 + 1/4) = 3 ms for x, and a row takes 0.2 ms to b. Then y takes 2 ms there.
+        (Objective.LATENCY, 1, 5.2),
         # Together they take 1 / (1/18 + 1/6) = 4.5 ms for a job.
         (Objective.THROUGHPUT, 2, 4.5),
-        (Objective.MAKESPAN, 1, 5.0),
+        (Objective.MAKESPAN, 1, 5.2),
         (Objective.MAKESPAN, 4, 18.0),
-        (Objective.TOTAL_DELAY, 2, 5.0 + 9.0),
+        (Objective.TOTAL_DELAY, 2, 5.2 + 9.0),
         # b takes 8 and 4 mJ, a 12 and 6.
         (Objective.ENERGY, 1, 0.012),
         (Objective.DEADLINE, 1, 0.0),
