@@ -150,13 +150,15 @@ class CollectorRecords:
             limit: largest number of results.
         """
         condition, values = window.condition()
-        # A transfer ends when the next stage has received it, so each stage is joined with its successor `n`.
+        # A transfer ends when the next stage has received it, so each stage is joined with its successor `n`. Tiles
+        # have several, and are several.
         statement = f"""SELECT s.device, s.start, s.stop, s.codec, s.transport, s.queue_ms, s.compute_ms,
                 s.output_bytes, 1000 * (n.received_at_s - s.sent_at_s)
             FROM (SELECT position FROM outcomes WHERE status = 'ok' AND {condition}
                   ORDER BY completed_at_s DESC LIMIT ?) o
             JOIN stages s ON s.outcome = o.position
-            LEFT JOIN stages n ON n.outcome = s.outcome AND n.stage = s.stage + 1"""
+            LEFT JOIN stages n ON n.outcome = s.outcome AND n.stage = s.stage + 1
+                AND n.top_row IS NULL AND s.top_row IS NULL"""
         groups: dict[tuple[str, int, int, str, str | None], list[tuple[Any, ...]]] = {}
         for device, start, stop, codec, transport, *times in self._rows(statement, [*values, limit]):
             groups.setdefault((device, start, stop, codec, transport), []).append(tuple(times))

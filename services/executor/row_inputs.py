@@ -157,7 +157,7 @@ class RowInputs:
         known.header = header
         _unite(known.trace, header.trace)
         if complete is not None:
-            trace = tuple(known.trace.values())[:MAX_TRACE]
+            trace = tuple(sorted(known.trace.values(), key=lambda entry: (entry.start, entry.rows or ())))[:MAX_TRACE]
             wait_ms = max(0.0, 1000 * (time.monotonic() - complete.first_at_s))
             onward = header.model_copy(update={"trace": trace, "tensors": ()})
             self._on_input(FeatureMap(onward, _tensors(complete), wait_ms), layout.size_bytes, complete.first_at_s)

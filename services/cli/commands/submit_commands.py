@@ -29,7 +29,7 @@ from shared.bus.errors import MessageTooLarge
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
 from shared.exit_status import ExitStatus, InputError
-from shared.messages.requests import Outcome, OutcomeStatus
+from shared.messages.requests import Outcome, OutcomeStatus, StageTrace
 from shared.messages.streams import StreamDeclaration
 from shared.side_by_side import side_by_side
 
@@ -208,18 +208,37 @@ def burst_text(outcomes: Sequence[_Ending]) -> str:
 
 
 def _time_lines(outcome: Outcome) -> list[str]:
-    """Return a line per stage: the transfer to it, its queue and its computing time."""
+    """Return a line per stage or tile: the transfer to it, its queue and its computing time."""
     lines = [f"{1000 * (outcome.dispatched_at_s - outcome.accepted_at_s):8.1f} ms waiting at the source"]
     before_s, way = outcome.dispatched_at_s, ""
     for stage in outcome.trace:
+        if stage.rows is not None:
+            lines.append(_tile_line(stage, outcome.dispatched_at_s))
+            before_s, way = _end_s(stage), ""
+            continue
         travelled_ms = 1000 * (stage.received_at_s - before_s)
         lines.append(
             f"{travelled_ms:8.1f} ms to {stage.device}{way}, {stage.queue_ms:.1f} ms queue, "
             f"{stage.compute_ms:.1f} ms for blocks [{stage.start},{stage.stop})"
         )
         way = "" if stage.transport is None else f" ({stage.transport})"
-        before_s = stage.sent_at_s or stage.received_at_s + (stage.queue_ms + stage.compute_ms) / 1000
+        before_s = stage.sent_at_s or _end_s(stage)
     return lines
+
+
+def _tile_line(tile: StageTrace, dispatched_at_s: float) -> str:
+    """Return the line of a tile: when its first rows came, counted from the dispatch, and what it took from then on."""
+    top, bottom = tile.rows or (0, 0)
+    sent = f", sent {tile.output_bytes / 1000:.1f} kB" if tile.output_bytes else ""
+    return (
+        f"{1000 * (tile.received_at_s - dispatched_at_s):8.1f} ms after the start: first rows at {tile.device}, "
+        f"{tile.wait_ms:.1f} ms wait for the others, {tile.queue_ms:.1f} ms queue, {tile.compute_ms:.1f} ms for rows "
+        f"[{top},{bottom}) of blocks [{tile.start},{tile.stop}){sent}"
+    )
+
+
+def _end_s(stage: StageTrace) -> float:
+    return stage.received_at_s + (stage.wait_ms + stage.queue_ms + stage.compute_ms) / 1000
 
 
 def _document(file: Path, outcome: _Ending) -> dict[str, Any]:

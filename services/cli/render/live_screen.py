@@ -15,7 +15,7 @@ from planning.problem.plan import RAW
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from shared.messages.devices import LinkEstimate, State
 from shared.messages.events import Event, EventKind
-from shared.messages.streams import CommittedPlan
+from shared.messages.streams import CommittedPlan, PlanStage
 from shared.transport_mode import Carrier
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -110,16 +110,29 @@ def event_line(event: Event) -> Text:
 
 
 def cut_bar(plan: CommittedPlan, colours: dict[str, str]) -> Text:
-    """Return the route with the largest weight: one cell per block, in its device's colour."""
+    """Return the route with the largest weight: one cell per block, in its device's colour; of tiles, one per tile."""
     route = max(plan.routes, key=lambda candidate: candidate.weight)
     text = Text()
     for index, stage in enumerate(route.stages):
         text.append(" -> " if index else "")
-        text.append(f"{stage.device} ", style=f"bold {colours.get(stage.device, 'white')}")
-        text.append("█" * (stage.stop - stage.start), style=colours.get(stage.device, "white"))
+        if stage.tiles:
+            _append_tiles(text, stage, colours)
+        else:
+            text.append(f"{stage.device} ", style=f"bold {colours.get(stage.device, 'white')}")
+            text.append("█" * (stage.stop - stage.start), style=colours.get(stage.device, "white"))
         text.append(f" [{stage.start},{stage.stop})", style="dim")
         text.append("" if stage.codec == RAW else f" {stage.codec}", style="italic")
     return text
+
+
+def _append_tiles(text: Text, stage: PlanStage, colours: dict[str, str]) -> None:
+    """Append the tiles of a stage, each with its rows: ``a 0-28 █ + b 28-56 █``."""
+    for index, tile in enumerate(stage.tiles):
+        colour = colours.get(tile.device, "white")
+        text.append(" + " if index else "")
+        text.append(f"{tile.device} ", style=f"bold {colour}")
+        text.append(f"{tile.rows[0]}-{tile.rows[1]} ", style="dim")
+        text.append("█", style=colour)
 
 
 def _devices(view: FleetView, now_s: float, colours: dict[str, str]) -> RenderableType:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from shared.link_time import transfer_ms
 from shared.messages.devices import LinkEstimate
+from shared.messages.streams import comes_in_parts
 from shared.transport_mode import Carrier, TransportMode
 
 
@@ -47,7 +48,10 @@ class RouteHop:
 
 
 def route_hops(view: FleetView, stream: StreamView) -> Iterator[RouteHop]:
-    """Yield the hops of a stream's first route, that of the request to another device than its source included."""
+    """Yield the hops of a stream's first route, that of the request to another device than its source included.
+
+    Those of rows, from and to tiles, are left out.
+    """
     plan = stream.plan
     manifest = None if plan is None else view.manifests.get(plan.model)
     if plan is None or manifest is None:
@@ -56,8 +60,11 @@ def route_hops(view: FleetView, stream: StreamView) -> Iterator[RouteHop]:
     requests_bytes = 0 if stream.usage is None else stream.usage.input_bytes
     sent = [(plan.source, requests_bytes)]
     sent += [(stage.device, manifest.blocks[stage.stop - 1].output_bytes) for stage in stages[:-1]]
-    for (source, size_bytes), stage in zip(sent, stages, strict=True):
+    for index, ((source, size_bytes), stage) in enumerate(zip(sent, stages, strict=True)):
         target = stage.device
+        # Rows of tiles pass between several devices at the same time.
+        if comes_in_parts(stages, index):
+            continue
         # Before the first request its size is unknown.
         if source != target and size_bytes:
             links = _links(view.devices.get(source), target)

@@ -90,8 +90,9 @@ def device_in_use(plan: CommittedPlan) -> str:
     route = max(plan.routes, key=lambda candidate: candidate.weight)
     blocks: dict[str, int] = {}
     for stage in route.stages:
-        if stage.device != plan.source:
-            blocks[stage.device] = blocks.get(stage.device, 0) + stage.stop - stage.start
+        for device in stage.devices:
+            if device != plan.source:
+                blocks[device] = blocks.get(device, 0) + stage.stop - stage.start
     return max(blocks, key=blocks.__getitem__, default=plan.source)
 
 

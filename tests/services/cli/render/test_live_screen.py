@@ -4,9 +4,10 @@ import pytest
 from rich.console import Console
 
 from services.cli.render.fleet_view import FleetView
-from services.cli.render.live_screen import device_colours, fleet_screen, sparkline
+from services.cli.render.live_screen import cut_bar, device_colours, fleet_screen, sparkline
 from shared.bus import topics
 from shared.messages.events import Event, EventKind
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, PlanTile
 from tests.support.fleet_views import VIEWED_AT_S, whole_view, with_message
 
 
@@ -30,6 +31,18 @@ def test_a_live_screen_fits_and_shows_the_newest_events(height: int) -> None:
     assert ("event 19" in captured.get()) == (height > 18)
     assert "event 0 " not in captured.get()
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_tiles_are_shown_with_their_rows() -> None:
+    tiles = (PlanTile(device="pi", rows=(0, 28)), PlanTile(device="tv", rows=(28, 56)))
+    stages = (
+        PlanStage(device="pi", start=0, stop=1),
+        PlanStage(device="pi", start=1, stop=4, tiles=tiles),
+        PlanStage(device="tv", start=4, stop=6),
+    )
+    route = PlanRoute(stages=stages)
+    plan = CommittedPlan(stream="s", epoch=1, model="0" * 64, source="pi", strategy="pinned", routes=(route,))
+    assert cut_bar(plan, {}).plain == "pi █ [0,1) -> pi 0-28 █ + tv 28-56 █ [1,4) -> tv ██ [4,6)"
 
 
 def test_an_empty_fleet_can_be_shown() -> None:

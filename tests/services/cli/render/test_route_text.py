@@ -2,7 +2,7 @@
 
 from planning.problem.plan import Route, Stage, Tile
 from services.cli.render.route_text import committed_routes_text, planned_route_text
-from shared.messages.streams import PlanRoute, PlanStage
+from shared.messages.streams import PlanRoute, PlanStage, PlanTile
 
 
 def committed(*stages: tuple[str, int, int, str], weight: int = 1) -> PlanRoute:
@@ -23,3 +23,10 @@ def test_committed_routes_name_encodings_and_weights() -> None:
     alternatives = [committed(("a", 0, 9, "raw")), committed(("b", 0, 9, "raw"), weight=2)]
     assert committed_routes_text(alternatives) == "1x a[0,9) | 2x b[0,9)"
     assert committed_routes_text([]) == ""
+
+
+def test_committed_tiles_name_their_rows() -> None:
+    tiles = (PlanTile(device="a", rows=(0, 28)), PlanTile(device="b", rows=(28, 56)))
+    ends = PlanStage(device="a", start=0, stop=1), PlanStage(device="b", start=4, stop=9)
+    route = PlanRoute(stages=(ends[0], PlanStage(device="a", start=1, stop=4, tiles=tiles, codec="uint8"), ends[1]))
+    assert committed_routes_text([route]) == "a[0,1) > a:0-28+b:28-56[1,4) uint8 > b[4,9)"
