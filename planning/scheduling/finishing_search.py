@@ -1,6 +1,7 @@
 """Local search over the routes and the starting order of all jobs, for every objective and any number of streams."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import inf, log
 from random import Random
 
@@ -12,12 +13,6 @@ from planning.scheduling.route_forms import RouteForm, RouteForms
 from planning.scheduling.route_moves import changed_route
 from planning.scheduling.sequence_costs import Evaluation, Job, SequenceCosts
 from shared.policy import Objective
-
-# Work of the first cycle, in steps of jobs. Each further cycle has twice as much.
-FIRST_CYCLE = 140_000
-
-# Temperature at the beginning and at the end of a cycle, relative to the guide of the present jobs.
-HOT, COLD = 0.08, 0.0005
 
 # Work of the cheapest route under prices, in steps: a fixed part, and one for so many numbers of the stream's arrays.
 PRICED_ROUTE, NUMBERS_PER_STEP = 800, 12
@@ -31,22 +26,15 @@ FEWEST_EVALUATIONS = 30
 # Work of a move that leads nowhere.
 EMPTY_MOVE = 5
 
-# Shares of the moves: of changes of the order where it matters, and of routes among changes of a route.
-ORDER_SHARE, PRICED_SHARE, POOL_SHARE = 0.35, 0.05, 0.2
-
-# Share of the changes of a route that all jobs of the route follow.
-TOGETHER_SHARE = 0.25
+# Shares of the changes of a route: to the cheapest one under prices, and to a known one.
+PRICED_SHARE, POOL_SHARE = 0.05, 0.2
 
 # Where all jobs should end at one time: share of the changes of a route that fit its latency to that time if no job
 # waits, and how many places around the best latency are usual.
-FITTED_SHARE, FITTED_AWAY = 0.5, 2.0
+FITTED_SHARE, FITTED_AWAY = 0.3, 2.0
 
-# There, the temperature at the beginning: hotter, jobs leave a good time for one at which they are less equal.
-EQUAL_HOT = 0.03
-
-# There, share of a cycle's work in which routes are drawn, and shares after which annealing begins and ends. Before it
-# jobs are put where they end at one time one by one, and after it they are taken out and put back.
-DRAWN_SHARE, BEGUN_SHARE, ANNEALED_SHARE = 0.12, 0.35, 0.8
+# Number of jobs up to which they are few: such jobs hardly wait for each other.
+FEW_JOBS = 12
 
 # Prices of a busy server. For ends of jobs: 1 + factor x load^degree per ms; for the bottleneck: load^degree + least.
 _FACTORS, _DEGREES = (0.5, 1.0, 2.0, 4.0, 8.0), (1, 2)
@@ -54,6 +42,68 @@ _STEEP_DEGREES, _LEAST = (2, 4, 8, 16), (0.01, 0.1, 1.0)
 
 # A cost has to be lower by this share to count as better.
 _MIN_GAIN = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a search anneals.
+
+    Attributes:
+        first_cycle, second_cycle: work of the first two cycles, in steps of jobs. Each further one has twice as much as
+            the one before.
+        hot, cold: temperature at the beginning and at the end of a cycle, relative to the scale of the present jobs.
+        order_share: share of the moves that change the order where it matters.
+        together_share: share of the changes of a route that all jobs of the route follow.
+        lateness: larger numbers change later stages of a route more often; 1 changes all equally.
+        drawn_share, begun_share, annealed_share: only where all jobs should end at one time: share of a cycle's work in
+            which routes are drawn, and shares after which annealing begins and ends. Before it jobs are put where they
+            end at one time one by one, and after it they are taken out and put back.
+    """
+
+    first_cycle: int
+    second_cycle: int
+    hot: float
+    cold: float
+    order_share: float
+    together_share: float
+    lateness: float
+    drawn_share: float = 0.0
+    begun_share: float = 0.0
+    annealed_share: float = 1.0
+
+    def work(self, cycle: int) -> int:
+        """Return the work of a cycle; the first one is 0."""
+        return self.second_cycle * 2 ** (cycle - 1) if cycle else self.first_cycle
+
+
+USUAL_SCHEDULE = Schedule(
+    first_cycle=140_000,
+    second_cycle=280_000,
+    hot=0.08,
+    cold=0.0005,
+    order_share=0.35,
+    together_share=0.25,
+    lateness=1.0,
+)
+
+# Where all jobs should end at one time, most good solutions keep jobs waiting for their last steps, which are short and
+# follow each other. They are found by long annealing. Changes of the last stages alone adjust the ends of a job. Few
+# jobs can be put at one time one by one, which many short cycles try.
+EQUAL_SCHEDULE = Schedule(
+    first_cycle=160_000,
+    second_cycle=2_400_000,
+    hot=0.5,
+    cold=0.002,
+    order_share=0.12,
+    together_share=0.1,
+    lateness=2.0,
+    drawn_share=0.02,
+    begun_share=0.06,
+    annealed_share=0.85,
+)
+FEW_EQUAL_SCHEDULE = replace(
+    EQUAL_SCHEDULE, first_cycle=140_000, second_cycle=280_000, drawn_share=0.12, begun_share=0.35, annealed_share=0.8
+)
 
 
 class FinishingSearch:
@@ -89,13 +139,15 @@ class FinishingSearch:
         self._random = Random(seed)
         self._pools: list[list[RouteForm]] = [[] for _ in forms]
         self._spent = self._cycles = 0
-        self._cycle_work = self._cycle_spent = FIRST_CYCLE // 2
+        is_equal = problem.policy.objective is Objective.DELAY_VARIANCE
+        self._schedule = _schedule(problem)
+        self._cycle_work = self._cycle_spent = 0
         self.best: list[Job] = []
         self.best_cost = inf
         self._now: list[Job] = []
         self._state = Evaluation(inf, inf, [], inf)
         self._equal_ends: EqualEnds | None = None
-        if problem.policy.objective is Objective.DELAY_VARIANCE:
+        if is_equal:
             self._equal_ends = EqualEnds(self._costs, forms, seed)
         # The best jobs that this cycle has put at one time, until its annealing begins, and the end that it aims at.
         self._begun: tuple[list[Job], Evaluation] | None = None
@@ -125,28 +177,29 @@ class FinishingSearch:
             before = self._spent
             share = self._cycle_spent / self._cycle_work
             if self._equal_ends is None:
-                self._anneal(share, HOT)
+                self._anneal(share)
             else:
                 self._equalise(self._equal_ends, share)
             self._cycle_spent += self._spent - before
 
     def _begin_cycle(self) -> None:
-        """Begin a cycle of twice the work of the one before."""
-        self._cycle_work, self._cycle_spent = 2 * self._cycle_work, 0
+        """Begin a cycle with more work than the one before."""
+        self._cycle_work = self._schedule.work(self._cycles)
+        self._cycle_spent = 0
         self._cycles += 1
         self._continue_from(self.best, self._costs.evaluate(self.best))
         self._begun = None
 
-    def _anneal(self, share: float, hot: float) -> None:
-        """Make a move; accept it by the temperature after this share of an annealing that begins at ``hot``."""
-        costs = self._costs
-        temperature = hot * (COLD / hot) ** share
+    def _anneal(self, share: float) -> None:
+        """Make a move; accept it by the temperature after this share of an annealing."""
+        costs, schedule = self._costs, self._schedule
+        temperature = schedule.hot * (schedule.cold / schedule.hot) ** share
         changed = self._changed()
         if changed is None:
             self._spent += EMPTY_MOVE
             return
-        self._spent += costs.work(changed)
-        evaluation = costs.evaluate(changed)
+        evaluation = costs.evaluate(changed, self._state)
+        self._spent += evaluation.work
         most = self._state.guide - temperature * evaluation.scale * log(1 - self._random.random())
         if evaluation.guide <= most and costs.fits(changed):
             self._continue_from(changed, evaluation)
@@ -159,17 +212,18 @@ class FinishingSearch:
         """
         before = equal_ends.spent
         if share == 0.0:
-            equal_ends.draw_routes(int(DRAWN_SHARE * self._cycle_work))
+            equal_ends.draw_routes(int(self._schedule.drawn_share * self._cycle_work))
             self._around_ms = equal_ends.any_end_ms(self._state.mean_ms) if self._cycles % 2 else None
-        elif share < BEGUN_SHARE:
+        elif share < self._schedule.begun_share:
             begun = equal_ends.beginning([stream for stream, _ in self.best], self._state.mean_ms, self._around_ms)
             if begun is not None and self._costs.fits(begun[0]):
                 self._begin_from(*begun)
-        elif share < ANNEALED_SHARE:
+        elif share < self._schedule.annealed_share:
             if self._begun is not None and self._around_ms is not None:
                 self._continue_from(*self._begun)
             self._begun = None
-            self._anneal((share - BEGUN_SHARE) / (ANNEALED_SHARE - BEGUN_SHARE), EQUAL_HOT)
+            begun_share = self._schedule.begun_share
+            self._anneal((share - begun_share) / (self._schedule.annealed_share - begun_share))
         else:
             changed = equal_ends.changed(self._now, self._state)
             if changed is not None and changed[1].guide <= self._state.guide and self._costs.fits(changed[0]):
@@ -194,14 +248,14 @@ class FinishingSearch:
         """Return the present jobs with a change, or None if the draw changes nothing."""
         random, count = self._random, len(self._now)
         place = self._blamed[int(count * random.random() ** 2)]
-        if self._costs.ordered and count > 1 and random.random() < ORDER_SHARE:
+        if self._costs.ordered and count > 1 and random.random() < self._schedule.order_share:
             return self._reordered(place)
         stream, form = job = self._now[place]
         new = self._rerouted(place)
         if new is None or new is form:
             return None
         changed = list(self._now)
-        if random.random() < TOGETHER_SHARE:
+        if random.random() < self._schedule.together_share:
             return [(stream, new) if other == job else other for other in changed]
         changed[place] = stream, new
         return changed
@@ -232,7 +286,7 @@ class FinishingSearch:
         if draw < PRICED_SHARE + POOL_SHARE:
             others = [own for index, own in self._now if index == stream and own is not form]
             return random.choice(others if others and random.random() < 0.5 else self._pools[stream])
-        return changed_route(self._forms[stream], form, random)
+        return changed_route(self._forms[stream], form, random, self._schedule.lateness)
 
     def _priced(self, place: int) -> RouteForm | None:
         """Return the cheapest route for a job if busy servers cost more, by the busy times of the other jobs."""
@@ -254,3 +308,10 @@ class FinishingSearch:
         pool = self._pools[stream]
         if form not in pool and len(pool) < POOLED:
             pool.append(form)
+
+
+def _schedule(problem: Problem) -> Schedule:
+    if problem.policy.objective is not Objective.DELAY_VARIANCE:
+        return USUAL_SCHEDULE
+    is_few = sum(stream.jobs for stream in problem.streams) <= FEW_JOBS
+    return FEW_EQUAL_SCHEDULE if is_few else EQUAL_SCHEDULE

@@ -120,8 +120,9 @@ class RouteForms:
         quickest ones.
         """
         codecs = [0] * self.blocks
+        last = self.blocks - 1
         for block, here in enumerate(nodes):
-            there = self.receiver(nodes, block)
+            there = nodes[block + 1] if block < last else self.receiver(nodes, block)
             if there == here:
                 continue
             if like is not None and like.nodes[block] == here and self.receiver(like.nodes, block) == there:

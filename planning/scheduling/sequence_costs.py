@@ -12,6 +12,7 @@ from planning.queueing.numbered_queues import (
     shared_ends_ms,
     timed_ranked_ends_ms,
 )
+from planning.queueing.resumed_queues import Run, resumed_run
 from planning.scheduling.route_forms import RouteForm
 from shared.policy import Objective, QueueDiscipline
 from shared.segment_memory import segment_memory_bytes
@@ -22,8 +23,8 @@ Job = tuple[int, RouteForm]
 # Objectives that depend on when jobs end.
 OF_ENDS = frozenset({Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
 
-# Work of an evaluation beside that of its steps, in steps.
-EVALUATION = 20
+# Work of a move and its evaluation beside that of the steps, in steps.
+EVALUATION = 70
 
 # Work of a step where queues are not first come, first served, and where they share the processor.
 RANKED, SHARED = 2, 7
@@ -32,7 +33,7 @@ RANKED, SHARED = 2, 7
 _MEAN_WEIGHT = 0.05
 
 # Share of the mean end in the usual differences of standard deviations.
-_MEAN_SCALE = 0.1
+_MEAN_SCALE = 0.003
 
 # Weight of all busy times, in a norm of this degree, in the guide towards a smaller bottleneck.
 _NORM_WEIGHT, _NORM = 0.3, 8
@@ -48,6 +49,8 @@ class Evaluation(NamedTuple):
         scale: the size of usual differences of the guide, for temperatures.
         lag_ms: [jobs] by how much later every job should end, where all should end at one time; otherwise empty.
         mean_ms: mean end of the jobs where there are lags.
+        run: the simulation of all jobs, if there was one that others can begin with.
+        work: steps of jobs that were simulated or summed.
     """
 
     cost: float
@@ -56,6 +59,8 @@ class Evaluation(NamedTuple):
     scale: float
     lag_ms: Sequence[float] = ()
     mean_ms: float = 0.0
+    run: Run | None = None
+    work: int = 0
 
 
 class SequenceCosts:
@@ -82,13 +87,29 @@ class SequenceCosts:
 
     def work(self, jobs: Sequence[Job]) -> int:
         """Return the work of one evaluation, in steps."""
-        steps = sum([len(form.steps) for _, form in jobs])
+        return self._ranked_work(sum([len(form.steps) for _, form in jobs]))
+
+    def _ranked_work(self, steps: int) -> int:
         if not self.ordered or self._queue is QueueDiscipline.FIFO:
             return EVALUATION + steps
         return EVALUATION + steps * (SHARED if self._queue is QueueDiscipline.ROUND_ROBIN else RANKED)
 
-    def evaluate(self, jobs: Sequence[Job]) -> Evaluation:
-        """Return the cost of the jobs."""
+    def evaluate(self, jobs: Sequence[Job], like: Evaluation | None = None) -> Evaluation:
+        """Return the cost of the jobs.
+
+        Args:
+            jobs: in starting order.
+            like: of as many jobs, of which most are the same. It saves time and changes no number.
+        """
+        if self.ordered:
+            run = self._resumed(jobs, None if like is None else like.run)
+            ends_ms = self.ends_ms(jobs) if run is None else run.ends_ms
+            work = self.work(jobs) if run is None else self._ranked_work(run.steps)
+            return self._ends(ends_ms)._replace(run=run, work=work)
+        return self._of_routes(jobs)._replace(work=self.work(jobs))
+
+    def _of_routes(self, jobs: Sequence[Job]) -> Evaluation:
+        """Return the cost where the order of jobs does not matter."""
         match self._objective:
             case Objective.LATENCY:
                 blame = [form.latency_ms for _, form in jobs]
@@ -96,10 +117,8 @@ class SequenceCosts:
                 blame = [form.energy_j for _, form in jobs]
             case Objective.DEADLINE:
                 blame = [float(form.off_source) for _, form in jobs]
-            case Objective.THROUGHPUT:
-                return self._bottleneck(jobs)
             case _:
-                return self._ends(jobs)
+                return self._bottleneck(jobs)
         mean = sum(blame) / len(blame)
         return Evaluation(mean, mean, blame, mean)
 
@@ -146,8 +165,15 @@ class SequenceCosts:
         guide = ((1 - _NORM_WEIGHT) * worst + _NORM_WEIGHT * norm) / len(jobs)
         return Evaluation(worst / len(jobs), guide, blame, guide)
 
-    def _ends(self, jobs: Sequence[Job]) -> Evaluation:
-        ends_ms = self.ends_ms(jobs)
+    def _resumed(self, jobs: Sequence[Job], like: Run | None) -> Run | None:
+        """Return a simulation, or None where it cannot be resumed."""
+        if self._queue is QueueDiscipline.ROUND_ROBIN or not all([form.is_timed for _, form in jobs]):
+            return None
+        deadlines_ms = [self._deadlines_ms[stream] for stream, _ in jobs]
+        steps = [form.steps for _, form in jobs]
+        return resumed_run(steps, self._servers, self._queue, deadlines_ms, like)
+
+    def _ends(self, ends_ms: list[float]) -> Evaluation:
         total_ms = sum(ends_ms)
         if self._objective is Objective.TOTAL_DELAY:
             return Evaluation(total_ms, total_ms, ends_ms, total_ms)

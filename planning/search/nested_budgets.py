@@ -8,6 +8,9 @@ LEAST_S, RATIO = 0.1, 10.0
 # A level's plans are improved until the work of so many times its budget is done. Then those of the next level join.
 IMPROVED = 5.0
 
+# The same, where candidates take hardly any time.
+IMPROVED_ALONE = 1.25
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetLevel:
@@ -40,4 +43,4 @@ def nested_budgets(time_budget_s: float) -> tuple[BudgetLevel, ...]:
 
 def least_candidates(time_budget_s: float) -> tuple[BudgetLevel, ...]:
     """Return the only level of a search whose candidates are tried at the smallest budget, and then improved."""
-    return (BudgetLevel(min(LEAST_S, time_budget_s), time_budget_s),)
+    return (BudgetLevel(min(LEAST_S, time_budget_s), IMPROVED_ALONE * time_budget_s),)
