@@ -90,6 +90,8 @@ class Segment:
             values = prepare(tensors[REQUEST_TENSOR].tobytes(), self.manifest)
         if self.session is None:
             return dict(values)
+        if self.rows is not None and self.rows.passing:
+            return {**self.session.run(self.rows.fed(values)), **self.rows.kept(values)}
         if self.encoder is None:
             return self.session.run(values)
         names = (*(self.encoder.outputs if plain else ()), *(self.encoder.names if encoded else ()))

@@ -11,8 +11,8 @@ from typing import Final
 from shared.model.errors import TileError
 from shared.model.graph import Graph
 from shared.model.tensor import Tensor
-from shared.model.tiles.tile_plan import plan_tile, segment_height, segment_nodes
-from shared.row_ranges import NOTHING, RowRange, intersection
+from shared.model.tiles.tile_plan import TilePlan, plan_tile, segment_height, segment_nodes
+from shared.row_ranges import NOTHING, RowRange, convex_union, intersection
 
 # Rows of each tensor by name; None for a tensor without rows, which passes as a whole.
 TensorRows = Mapping[str, RowRange | None]
@@ -51,6 +51,47 @@ class RowReader:
         return {tensor.name: tensor.rows for tensor in self.tensors}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TileEnds:
+    """What a tile computes, needs and makes.
+
+    Attributes:
+        plan: what it computes.
+        needed: rows of each tensor that enters the segment; those of a tensor that passes through included.
+        made: rows of each tensor that leaves the segment.
+    """
+
+    plan: TilePlan
+    needed: TensorRows
+    made: Mapping[str, RowRange]
+
+
+def tile_ends(graph: Graph, rows: RowRange) -> TileEnds:
+    """Return what a tile of a segment computes, needs and makes.
+
+    Of a tensor that passes through the segment, such as a shortcut, a tile holds the rows at the place of its own.
+
+    Raises:
+        TileError: the segment cannot be tiled, or has no such rows.
+    """
+    segment = segment_nodes(graph)
+    height = segment_height(segment)
+    if not 0 <= rows[0] < rows[1] <= height:
+        raise TileError(f"there are no rows [{rows[0]}, {rows[1]}): the output of the blocks has {height}")
+    plan = plan_tile(segment, rows)
+    needed, made = dict(plan.inputs), dict(plan.outputs)
+    for name, own in needed.items():
+        if own is not None and (plan.held[name].axis, len(segment.shape(name))) != (_ROW_AXIS, _IMAGE_RANK):
+            raise TileError(f"{name!r} enters the blocks, and is no image [batch, channels, rows, columns]")
+    for name in (name for name in graph.outputs if name in graph.inputs):
+        shape = segment.shape(name)
+        if len(shape) != _IMAGE_RANK or shape[_ROW_AXIS] < height or needed.get(name, NOTHING) is None:
+            raise TileError(f"{name!r} passes through the blocks, and has fewer rows than their output")
+        made[name] = rows[0] * shape[_ROW_AXIS] // height, rows[1] * shape[_ROW_AXIS] // height
+        needed[name] = convex_union(needed.get(name) or NOTHING, made[name])
+    return TileEnds(plan, {name: needed[name] for name in graph.inputs if name in needed}, made)
+
+
 def tile_readers(graph: Graph, rows: Sequence[RowRange]) -> tuple[RowReader, ...]:
     """Return what the tiles of a segment need.
 
@@ -59,41 +100,20 @@ def tile_readers(graph: Graph, rows: Sequence[RowRange]) -> tuple[RowReader, ...
         rows: of its output that each tile makes.
 
     Raises:
-        TileError: the segment cannot be divided so, or a tensor passes through it, which no tile has.
+        TileError: the segment cannot be divided so.
     """
-    check_tiles(graph, rows)
-    segment = segment_nodes(graph)
-    height = segment_height(segment)
+    height = segment_height(segment_nodes(graph))
     if (bottom := max(bottom for _, bottom in rows)) != height:
         raise TileError(f"the tiles make {bottom} rows, but the output of the blocks has {height}")
-    plans = [plan_tile(segment, own) for own in rows]
-    for plan in plans:
-        for name, needed in plan.inputs.items():
-            if needed is not None and (plan.held[name].axis, len(segment.shape(name))) != (_ROW_AXIS, _IMAGE_RANK):
-                raise TileError(f"{name!r} enters the blocks, and is no image [batch, channels, rows, columns]")
+    ends = (tile_ends(graph, own) for own in rows)
     return tuple(
-        RowReader(tuple(_part(graph.tensor(name), needed) for name, needed in plan.inputs.items())) for plan in plans
+        RowReader(tuple(_part(graph.tensor(name), needed) for name, needed in each.needed.items())) for each in ends
     )
 
 
 def whole_reader(outputs: Sequence[Tensor]) -> RowReader:
     """Return what a segment in one piece needs of the tiles before it: every output of theirs."""
     return RowReader(tuple(_part(tensor, (0, tensor.shape[_ROW_AXIS])) for tensor in outputs))
-
-
-def check_tiles(graph: Graph, rows: Sequence[RowRange]) -> None:
-    """Check that a segment has tiles with these rows, which need not be all of its tiles.
-
-    Raises:
-        TileError: it has not, or a tensor passes through the segment.
-    """
-    passing = [name for name in graph.outputs if name in graph.inputs]
-    if passing:
-        raise TileError(f"{passing[0]!r} passes through the blocks: no tile has it")
-    height = segment_height(segment_nodes(graph))
-    for top, bottom in rows:
-        if not 0 <= top < bottom <= height:
-            raise TileError(f"there are no rows [{top}, {bottom}): the output of the blocks has {height}")
 
 
 def passed_rows(held: TensorRows | None, reader: RowReader) -> dict[str, RowRange | None]:

@@ -1,5 +1,6 @@
 """Graphs of tiles and what they pass on, built from a file of a real model."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 
 from services.cli.support.manifest import build_manifest
 from services.executor.errors import CannotPrepare
+from services.executor.feature_maps import rows_for
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.segment import Segment, build_segments, need_of, rows_of
+from services.executor.segments.segment import Segment, build_segments, need_of, open_model, rows_of
 from services.executor.segments.segment_events import SegmentKey, Tiling
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
 from shared.model.architectures import build
-from shared.model.onnx_file import write_onnx
+from shared.model.architectures.builder import GraphBuilder
+from shared.model.onnx_file import load_model, write_onnx
 
 ENGINE = EngineSettings()
 # Blocks 1 to 5 have rows; the output of block 3 has 16 and that of block 5 has 8.
@@ -84,3 +87,35 @@ def test_a_tile_needs_all_parameters_and_its_share_of_the_activations(manifest: 
     tile = need_of(manifest, SegmentKey(manifest.model, 1, 4, tiling=Tiling((0, 4))))
     assert tile.parameter_bytes == whole.parameter_bytes
     assert tile.activation_bytes == whole.activation_bytes // 4
+
+
+def test_a_shortcut_around_a_tile_passes_through_it(tmp_path: Path) -> None:
+    b = GraphBuilder("shortcut", 1, (1, 3, 16, 16))
+    x = b.relu(b.conv(b.input, "first", 4, 3, padding=1))
+    y = b.relu(b.conv(b.relu(b.conv(x, "second", 4, 5, padding=2)), "third", 4, 3, padding=1))
+    path = tmp_path / "shortcut.onnx"
+    write_onnx(b.finish(b.flatten(b.relu(b.add(b.relu(b.conv(y, "fourth", 4, 3, padding=1)), x, "sum")))), path)
+    manifest = build_manifest(path, model=load_model(path, max_cut_tensors=2))
+    model = open_model(path, manifest)
+    crossing = [model.partition.boundary(block) for block in range(len(manifest.blocks))]
+    shared = {name for before, after in pairwise(crossing) for name in before if name in after}
+    assert shared, "the cuts leave the shortcut whole"
+    start = next(k for k, names in enumerate(crossing) if set(names) & shared) + 1
+    stop = start + 1
+    end = len(manifest.blocks)
+    rows = ((0, 5), (5, 16))
+    image = np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    before = built(path, manifest, 1, start, Tiling((), stop, rows))
+    assert before.rows is not None
+    cut = before.run({manifest.inputs[0].name: image})
+    made = []
+    for own, reader in zip(rows, before.rows.readers, strict=True):
+        tile = built(path, manifest, start, stop, Tiling(own))
+        assert tile.rows is not None
+        received = rows_for(cut, None, reader)
+        assert set(received.arrays) == set(cut)
+        made.append(rows_for(tile.run(received.arrays), tile.rows.made, tile.rows.readers[0]).arrays)
+    gathered = {name: np.concatenate([part[name] for part in made], axis=2) for name in made[0]}
+    (result,) = built(path, manifest, stop, end, Tiling()).run(gathered).values()
+    (expected,) = built(path, manifest, 1, end, Tiling()).run({manifest.inputs[0].name: image}).values()
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)

@@ -11,7 +11,7 @@ from shared.model.errors import TileError
 from shared.model.graph import Graph
 from shared.model.partitioned_model import build_model
 from shared.model.segment_graph import segment_graph
-from shared.model.tiles.row_exchange import check_tiles, is_nothing, passed_rows, tile_readers, whole_reader
+from shared.model.tiles.row_exchange import is_nothing, passed_rows, tile_ends, tile_readers, whole_reader
 from shared.model.tiles.tile_plan import plan_tile, segment_nodes
 from shared.row_ranges import NOTHING
 
@@ -83,9 +83,9 @@ def test_tiles_that_cannot_be_are_refused_with_the_reason(
 
 
 def test_one_tile_alone_is_checked_against_the_height() -> None:
-    check_tiles(segment(0, 2), [(15, 16)])
+    assert tile_ends(segment(0, 2), (15, 16)).made
     with pytest.raises(TileError, match="has 16"):
-        check_tiles(segment(0, 2), [(15, 17)])
+        tile_ends(segment(0, 2), (15, 17))
 
 
 def test_a_tensor_that_no_tile_makes_is_named() -> None:
