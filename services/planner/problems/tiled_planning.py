@@ -64,12 +64,22 @@ def tileable_stages(manifest: Manifest) -> Iterator[tuple[int, int]]:
 def tiles_fault(snapshot: FleetSnapshot, stream: str) -> str | None:
     """Return why no stage of a stream may be split into tiles; None if it may.
 
-    All devices that the stream may use have to run tiles, because rows can pass between any two of them.
+    All devices that the stream may use have to run tiles, because rows can pass between any two of them, and have to
+    have measured some. So the first plan of a model that is new to the fleet has no tiles, and the latency that is
+    measured under it shows whether tiles gain what is promised (`measured_guard`).
 
     Args:
         snapshot: of the fleet.
         stream: name of a declared stream.
     """
+    if (fault := _fault(snapshot, stream)) is not None:
+        return fault
+    unmeasured = sorted(unmeasured_tiles(snapshot, stream))
+    return f"tiles on {', '.join(unmeasured)} are not measured yet" if unmeasured else None
+
+
+def _fault(snapshot: FleetSnapshot, stream: str) -> str | None:
+    """Return why a stream may have no tiles, whatever was measured of them; None if it may."""
     manifest, policy = snapshot.manifest_of(snapshot.streams[stream]), snapshot.policy(stream)
     if manifest is None:
         return "its model is not in the library"
@@ -91,7 +101,7 @@ def tiles_fault(snapshot: FleetSnapshot, stream: str) -> str | None:
 def unmeasured_tiles(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
     """Return the devices that have measured a stream's model, but not the tiles of it that the stream may use."""
     manifest = snapshot.manifest_of(snapshot.streams[stream])
-    if manifest is None or tiles_fault(snapshot, stream) is not None:
+    if manifest is None or _fault(snapshot, stream) is not None:
         return ()
     profiles = _computing(snapshot, stream, manifest)
     return tuple(name for name, profile in profiles.items() if profile.row_times is None)
@@ -106,17 +116,15 @@ def tile_notes(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
 
 
 def _measured(profiles: dict[str, Profile], manifest: Manifest) -> Iterator[str]:
-    estimate = "an estimate in proportion to their rows, plus the overhead of a segment"
     wanted = [index for index, block in enumerate(manifest.blocks[:-1]) if block.rows and block.rows.output_rows > 1]
     for name, profile in sorted(profiles.items()):
-        if profile.row_times is None:
-            yield f"Tiles on {name} are not measured yet: their time is {estimate}."
-            continue
-        missing = sorted(set(wanted) - {each.block for each in profile.row_times})
-        count = f"{len(wanted) - len(missing)} of {len(wanted)} blocks"
-        text = f"Times by rows on {name} are measured for {count}."
+        missing = sorted(set(wanted) - {each.block for each in profile.row_times or ()})
+        text = f"Times by rows on {name} are measured for {len(wanted) - len(missing)} of {len(wanted)} blocks."
         if missing:
-            text += f" Tiles of block {', '.join(map(str, missing))} have {estimate}."
+            which = ", ".join(map(str, missing))
+            text += (
+                f" Tiles of block {which} have an estimate in proportion to their rows, plus the overhead of a segment."
+            )
         yield text
 
 

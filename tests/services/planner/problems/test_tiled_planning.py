@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planning.problem.problem import RowProfile
+from services.planner.decisions.committed_routes import joint_cost
 from services.planner.problems.profile_requests import ProfileKey, missing_profiles
 from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet
 from services.planner.problems.tiled_planning import (
@@ -19,7 +20,17 @@ from shared.messages.devices import REFUSED_MS, BlockRefusal, BlockRowTimes, Pro
 from shared.messages.models import Manifest, ManifestRows
 from shared.policy import DeviceRule, Policy
 from tests.support.planner_fleet import MODEL, manifest_of
-from tests.support.planner_world import PI_MS, SERVER_MS, declaration, presence, problem_of, profile, world
+from tests.support.planner_world import (
+    PI_MS,
+    SERVER_MS,
+    candidate_of,
+    declaration,
+    link,
+    presence,
+    problem_of,
+    profile,
+    world,
+)
 
 
 def in_rows(manifest: Manifest) -> Manifest:
@@ -37,8 +48,12 @@ def measured(device: str, block_ms: tuple[float, ...], **tables: tuple[tuple[int
     return profile(device, block_ms).model_copy(update={"row_times": row_times})
 
 
-def tiled_world(*changes: Change) -> FleetSnapshot:
+def unmeasured_world(*changes: Change) -> FleetSnapshot:
     return world(in_rows(manifest_of()), presence("pi", tiles=True), presence("server", tiles=True), *changes)
+
+
+def tiled_world(*changes: Change) -> FleetSnapshot:
+    return unmeasured_world(measured("pi", PI_MS), measured("server", SERVER_MS), *changes)
 
 
 def test_rows_are_in_the_problem_where_all_devices_run_tiles() -> None:
@@ -133,11 +148,8 @@ def test_a_tile_of_a_refused_block_takes_as_long_as_the_block() -> None:
 
 
 def test_it_is_said_what_is_measured_and_what_is_estimated() -> None:
-    assert tile_notes(tiled_world(measured("pi", PI_MS, b1=((1, 2.0),), b2=((1, 2.0),))), "camera") == (
-        "Times by rows on pi are measured for 2 of 2 blocks.",
-        "Tiles on server are not measured yet: their time is an estimate in proportion to their rows, plus the "
-        "overhead of a segment.",
-    )
+    notes = tile_notes(tiled_world(measured("pi", PI_MS, b1=((1, 2.0),), b2=((1, 2.0),))), "camera")
+    assert notes[0] == "Times by rows on pi are measured for 2 of 2 blocks."
     notes = tile_notes(tiled_world(measured("pi", PI_MS, b2=((1, 2.0),))), "camera")
     assert notes[0] == (
         "Times by rows on pi are measured for 1 of 2 blocks. Tiles of block 1 have an estimate in proportion to their "
@@ -145,12 +157,33 @@ def test_it_is_said_what_is_measured_and_what_is_estimated() -> None:
     )
 
 
+def test_no_plan_has_tiles_before_they_are_measured() -> None:
+    snapshot = unmeasured_world(measured("pi", PI_MS))
+    assert tile_notes(snapshot, "camera") == ("Tiles are not planned: tiles on server are not measured yet.",)
+    assert problem_of(snapshot).models[MODEL].blocks[1].rows is None
+    assert unmeasured_tiles(snapshot, "camera") == ("server",)
+
+
 def test_devices_are_asked_for_tiles_that_a_stream_may_use() -> None:
     manifest = in_rows(manifest_of())
     wanted = {ProfileKey(device, MODEL, manifest.graph_version(), in_tiles=True) for device in ("pi", "server")}
-    assert missing_profiles(tiled_world()).keys() == wanted
-    assert missing_profiles(tiled_world(measured("pi", PI_MS), measured("server", SERVER_MS))) == {}
-    assert missing_profiles(tiled_world(PolicySet("camera", Policy(max_devices=1)))) == {}
+    assert missing_profiles(unmeasured_world()).keys() == wanted
+    assert missing_profiles(tiled_world()) == {}
+    assert missing_profiles(unmeasured_world(PolicySet("camera", Policy(max_devices=1)))) == {}
+
+
+@pytest.mark.parametrize(("mbps", "wins"), [(1000.0, True), (2.0, False)])
+def test_stages_are_split_only_where_that_is_faster(mbps: float, wins: bool) -> None:
+    """Two equal devices, half of whose time is in blocks that can be tiled."""
+    tables = {"b1": ((28, 21.0),), "b2": ((28, 21.0),)}
+    changes = (measured("server", PI_MS, **tables), measured("pi", PI_MS, **tables))
+    links = (link("pi", "server", mbps), link("server", "pi", mbps))
+    snapshot = unmeasured_world(*changes, *links)
+    whole = candidate_of(problem_of(unmeasured_world(*links, profile("server", PI_MS))))
+    found = candidate_of(problem_of(snapshot))
+    assert any(stage.tiles for stage in found.routes[0].stages) is wins
+    assert (joint_cost(problem_of(snapshot), {"camera": found.routes}) < 165.0) is wins
+    assert not any(stage.tiles for stage in whole.routes[0].stages)
 
 
 def test_rows_of_a_block() -> None:
