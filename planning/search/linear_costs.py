@@ -10,11 +10,11 @@ from itertools import accumulate
 import numpy as np
 
 from planning.problem.problem import Problem
-from planning.search.arrays import Array
+from planning.search.arrays import Array, Index
 from planning.search.spatial_group import RowUnit, SpatialGroup
 from planning.search.volume_routes import Volume
 from planning.tiles.rows import rows_at, tile_rows
-from shared.row_ranges import NOTHING, RowRange, intersection
+from shared.row_ranges import NOTHING, RowRange
 
 # From the number of rows of a volume's output to one range per provider.
 RowDivision = Callable[[int], Sequence[RowRange]]
@@ -57,23 +57,19 @@ class LinearCosts:
         """Return `tile_work` of each block and all blocks behind it together; [blocks]."""
         return list(accumulate(reversed(self.tile_work(start, computed))))[::-1]
 
-    def receive_ms(
-        self, provider: int, needed: RowRange, held: Sequence[tuple[int, RowRange]], row_bytes: float
-    ) -> float:
-        """Return the time in which a provider receives the rows that it needs and does not hold, one after the other.
+    def receive_ms(self, needed: Index, holders: Sequence[int], held: Index, row_bytes: float) -> Array:
+        """Return the times in which providers receive the rows that they need and do not hold, one after the other.
 
         Args:
-            provider: its place in the group.
-            needed: the rows.
-            held: holders and their rows; the provider's own are there already.
+            needed: [K, 2] the rows that each provider needs.
+            holders: [H] places of those that hold rows; a provider's own are there already.
+            held: [H, 2] the rows of each.
             row_bytes: size of a row.
         """
-        total_ms = 0.0
-        for holder, own in held:
-            top, bottom = intersection(needed, own)
-            # Both may be the source, which has a place of its own.
-            total_ms += (bottom - top) * row_bytes * float(self.per_byte_ms[holder, provider])
-        return total_ms
+        tops = np.maximum(needed[:, :1], held[None, :, 0])
+        rows = np.maximum(np.minimum(needed[:, 1:], held[None, :, 1]) - tops, 0)
+        times: Array = (rows * self.per_byte_ms[list(holders), : len(needed)].T).sum(axis=1) * row_bytes
+        return times
 
     def quickest_volumes(self, units: Sequence[RowUnit], divide: RowDivision) -> list[Volume]:
         """Return the partition of a stretch into volumes that takes the least time; O(U^2 K) beside the tiles' rows.
@@ -117,30 +113,25 @@ class LinearCosts:
         times = np.full((count, count), np.inf)
         # The rows that a tile needs at a cut within the volume are those it computes of the block before the cut, so
         # that one propagation from the end serves all volumes with this end.
+        held = [self._held(units, start, divide) for start in range(count)]
+        speeds = np.array(self.group.whole_ms)
         for stop, unit in enumerate(units):
-            ranges = divide(unit.rows or 0)
-            tiles = [
-                None if top >= bottom else tile_rows(model, first, unit.stop, (top, bottom)) for top, bottom in ranges
-            ]
-            work = [[] if tile is None else self.work_from(first, tile.computed) for tile in tiles]
+            tiles = [tile_rows(model, first, unit.stop, rows) for rows in divide(unit.rows or 0)]
+            work = np.array([self.work_from(first, tile.computed) for tile in tiles])
             for start in range(stop + 1):
                 cut = units[start].start
-                held, row_bytes = self._held(units, start, divide), self.row_bytes(cut)
-                slowest = 0.0
-                for place, tile in enumerate(tiles):
-                    if tile is not None:
-                        needed = tile.needed if cut == first else tile.computed[cut - first - 1]
-                        received = self.receive_ms(place, needed, held, row_bytes)
-                        slowest = max(slowest, received + self.group.whole_ms[place] * work[place][cut - first])
-                times[start, stop] = slowest
+                needed = np.array([tile.computed[cut - first - 1] if start else tile.needed for tile in tiles])
+                received = self.receive_ms(needed, *held[start], self.row_bytes(cut))
+                times[start, stop] = (received + speeds * work[:, cut - first]).max()
         return times
 
-    def _held(self, units: Sequence[RowUnit], start: int, divide: RowDivision) -> list[tuple[int, RowRange]]:
+    def _held(self, units: Sequence[RowUnit], start: int, divide: RowDivision) -> tuple[Sequence[int], Index]:
+        """Return the holders of the rows before a unit, and the rows of each, [H, 2]."""
         cut, group = units[start].start, self.group
         if start:
-            return list(enumerate(divide(units[start - 1].rows or 0)))
+            return range(len(group.providers)), np.array(divide(units[start - 1].rows or 0))
         holder = len(group.providers) if cut == 0 else group.providers.index(group.gateway)
-        return [(holder, (0, rows_at(group.model, cut)))]
+        return [holder], np.array([(0, rows_at(group.model, cut))])
 
 
 def work_shares(problem: Problem, name: str) -> list[float]:

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from planning.problem.crossings import crossing_blocks
 from planning.problem.problem import Model, Stream
 from planning.search.device_network import DeviceNetwork
 from planning.tiles.rows import output_rows, segment_fault
+
+# Largest number of providers. Late layers have few rows, so that more of them would have none.
+MOST_PROVIDERS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,8 @@ class SpatialGroup:
 def spatial_group(network: DeviceNetwork, stream: Stream) -> SpatialGroup | None:
     """Return the group of a stream; None if no device can run its model between its source and its sink.
 
-    Providers are taken by descending capability, as many as the policy allows. If the input must stay at the source,
-    the source comes first, and the first unit is one that is not split.
+    Providers are taken by descending capability, as many as the policy allows and MOST_PROVIDERS at most. If the input
+    must stay at the source, the source comes first, and the first unit is one that is not split.
     """
     problem, at_source = network.problem, network.problem.policy.raw_input_stays_on_source
     model = problem.models[stream.model]
@@ -96,9 +100,10 @@ def spatial_group(network: DeviceNetwork, stream: Stream) -> SpatialGroup | None
     }
     if at_source and stream.source not in whole_ms:
         return None
+    most = min(MOST_PROVIDERS, problem.policy.max_devices or MOST_PROVIDERS)
     chosen: list[str] = []
     for name in sorted(whole_ms, key=lambda each: (at_source and each != stream.source, whole_ms[each])):
-        if len(chosen) == problem.policy.max_devices:
+        if len(chosen) == most:
             break
         if _reachable(network, stream, name) and all(_linked(network, name, each) for each in chosen):
             chosen.append(name)

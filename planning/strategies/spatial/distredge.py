@@ -35,6 +35,7 @@ from planning.strategies.spatial.deepthings import DEEPTHINGS
 from planning.strategies.spatial.mednn import MEDNN
 from planning.strategies.spatial.modnn import MODNN
 from planning.strategies.spatial.offload import OFFLOAD
+from planning.strategies.spatial.spatial_baseline import too_many_rows
 from planning.strategies.strategy import SearchProgress
 from planning.strategies.traits import CostClass, Traits, Trial
 from shared.policy import Objective
@@ -80,6 +81,8 @@ class Distredge:
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
         """Return the plan of the best splits for every stream on its own."""
+        if (refused := too_many_rows(problem, self.name)) is not None:
+            return refused
         context = context_of(problem, context)
         network, costs = context.network, context.costs
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from planning.problem.plan import Infeasible, Plan, Route
 from planning.problem.problem import Problem, Stream
 from planning.search.planning_context import PlanningContext, context_of
+from planning.search.result import unsupported
 from planning.search.spatial_group import SpatialGroup, spatial_group
 from planning.search.stream_by_stream import plan_each_stream
 from planning.search.volume_routes import Volume, volume_route
 from planning.strategies.traits import CostClass, Traits, Trial
 from shared.policy import Objective
+
+# Largest number of blocks with rows of a model. The choice of volumes takes some seconds then.
+MAX_ROW_BLOCKS: Final = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class SpatialBaseline:
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
         """Return the plan of the rule for every stream on its own."""
+        if (refused := too_many_rows(problem, self.name)) is not None:
+            return refused
         context = context_of(problem, context)
         network = context.network
 
@@ -65,3 +71,14 @@ class SpatialBaseline:
             return volume_route(group, (), group.fastest)
         division = self.divide(group)
         return volume_route(group, division.volumes, division.whole_on or (None if division.volumes else group.fastest))
+
+
+def too_many_rows(problem: Problem, strategy: str) -> Infeasible | None:
+    """Return the answer to a problem with a model of too many blocks with rows; None if there is none."""
+    for name in sorted({stream.model for stream in problem.streams}):
+        count = sum(block.rows is not None for block in problem.models[name].blocks)
+        if count > MAX_ROW_BLOCKS:
+            return unsupported(
+                problem, strategy, f"model {name} has {count} blocks with rows, more than {MAX_ROW_BLOCKS}"
+            )
+    return None

@@ -3,6 +3,7 @@ import random
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import pytest
 
 from planning.problem.problem import Block, Device, Model, Problem, Stream
@@ -67,3 +68,13 @@ def test_work_without_flops_is_that_of_the_measured_times() -> None:
     assert work_shares(problem, "m") == [0.25, 0.75]
     idle = Problem({"m": model}, {"x": Device({"m": (0.0, 0.0)})}, (), (Stream("s", "m", "x"),))
     assert work_shares(idle, "m") == [0.5, 0.5]
+
+
+def test_only_rows_that_others_hold_are_received() -> None:
+    group = group_of(meshed(row_chain([(1, 1, 0, 8)], input_rows=8), [1.0] * 4, [8, 4, 2, 1]))
+    held = np.array([(0, 3), (3, 3), (3, 6), (6, 8)])
+    needed = np.array([(0, 3), (2, 6), (0, 0), (5, 8)])
+    # Rows of 1,000 bytes take 8 ms at 1 Mbps, the rate of the slower of two devices: the second one receives 1 of the
+    # first and 3 of the third, the fourth one 1 of the third.
+    received = LinearCosts(group).receive_ms(needed, range(4), held, 1000)
+    assert received.tolist() == [0, 1 * 2 + 3 * 4, 0, 8]

@@ -9,6 +9,7 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan, Route
 from planning.problem.problem import Problem
 from planning.strategies.built_in import BUILT_IN, BuiltIn
+from planning.strategies.spatial.spatial_baseline import MAX_ROW_BLOCKS
 from planning.tiles.rows import output_rows
 from tests.support.spatial_problems import meshed, random_spatial_problem, row_chain, without_rows
 
@@ -57,3 +58,11 @@ def test_without_rows_the_fastest_device_runs_everything(entry: BuiltIn) -> None
     assert isinstance(answer, Plan)
     (route,) = answer.streams["s"].routes
     assert [(stage.start, stage.stop, stage.device) for stage in route.stages] == [(0, 2, "d1")]
+
+
+@pytest.mark.parametrize("entry", SPATIAL, ids=lambda entry: entry.name)
+def test_models_of_too_many_layers_are_refused(entry: BuiltIn) -> None:
+    model = row_chain([(1, 1, 0, 4)] * (MAX_ROW_BLOCKS + 1), input_rows=4)
+    answer = entry.load().solve(meshed(model, [1.0, 1.0], [50] * 2), seed=0, time_budget_s=0.01)
+    assert isinstance(answer, Infeasible)
+    assert answer.reason == f"{entry.name}: model m has 151 blocks with rows, more than 150"
