@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test check coverage properties bench soak fuzz docs setup lock wheels test-bridge test-systemd clean
+.PHONY: demo test check coverage properties bench soak fuzz docs setup lock wheels test-bridge test-systemd images test-deploy testbed clean
 
 demo: setup
 	$(BIN)/segue demo
@@ -70,6 +70,14 @@ test-bridge: setup
 # Root, podman, runc and debootstrap; says why it skips.
 test-systemd: wheels
 	deploy/systemd/test_boot.sh build/wheels
+
+# Root and podman; each says why it skips.
+images: setup
+	$(BIN)/python -m tools.containers.build_images
+
+test-deploy testbed: images
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock 'podman-compose>=1.6'
+	$(BIN)/python -m tools.containers.$(if $(filter testbed,$@),testbed,try_deployment)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .segue

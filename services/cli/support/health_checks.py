@@ -13,7 +13,7 @@ from typing import Final
 from broker.mosquitto import find_mosquitto
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from services.cli.render.refusal_text import refusal_texts
-from services.cli.support.retained_messages import RetainedMessages, can_verify, clearing_command
+from services.cli.support.retained_messages import NEEDED, RetainedMessages, can_check, clearing_command
 from services.cli.support.transport_advice import advice_text, transport_advice
 from shared.bus.exposure import exposures, is_this_machine
 from shared.bus.settings import BusSettings
@@ -121,9 +121,10 @@ def retained_findings(
         now_s: wall clock.
         broker: where it is, for the commands that clear them.
     """
-    if not can_verify():
-        advice = "run `segue doctor` where the planner or an executor is installed"
-        yield Finding(Level.HINT, "signatures", "not checked: the package cryptography is not installed", advice)
+    for subject, package in NEEDED.items():
+        if not can_check(subject):
+            advice = "run `segue doctor` where the planner or an executor is installed"
+            yield Finding(Level.HINT, subject, f"not checked: the package {package} is not installed", advice)
     # A reason from the message alone comes before one from others.
     for topic, reason in sorted({**dict(view.misfits(now_s)), **dict(retained.faults())}.items()):
         advice = f"services ignore it; clear it with: {clearing_command(broker, topic)}"

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from typing import Final
 
 from services.cli.support.fleet_operations import operator
-from services.planner.problems.policies import PolicyRefusal, parse_policy_request
 from shared.asyncapi import message_classes
 from shared.bus import topics
 from shared.bus.connection import Connection
@@ -28,6 +27,8 @@ _EVERYTHING: Final = "#"
 _PLANNER_ROLE: Final = "planner"
 # Topics whose retained messages devices follow only with the planner's signature.
 _SIGNED: Final = (topics.plan, topics.alternatives, topics.manifest, topics.model_version)
+# What is checked only where a package is installed.
+NEEDED: Final = {"signatures": "cryptography", "policies": "numpy"}
 
 
 @dataclass(slots=True)
@@ -76,9 +77,9 @@ class RetainedMessages:
 
     def _origin_fault(self, topic: str, received: Received, keys: Collection[str]) -> str:
         """Return why a message is not the planner's. A planner of a version without signatures has no key."""
-        if not keys or not can_verify() or all(_levels(signed, topic) is None for signed in _SIGNED):
+        if not keys or not can_check("signatures") or all(_levels(signed, topic) is None for signed in _SIGNED):
             return ""
-        # Not above: a monitor's installation has no cryptography, and checks everything else.
+        # Not above: a monitor's installation lacks what it needs, and checks everything else.
         from shared.signatures import SignatureError, verified
 
         try:
@@ -90,9 +91,9 @@ class RetainedMessages:
         return "" if signature.key in keys else f"key {signature.key} has signed it, which is no planner's here"
 
 
-def can_verify() -> bool:
-    """Return whether signatures can be verified here."""
-    return find_spec("cryptography") is not None
+def can_check(subject: str) -> bool:
+    """Return whether a subject of `NEEDED` can be checked with what is installed here."""
+    return find_spec(NEEDED[subject]) is not None
 
 
 async def read_retained(settings: BusSettings) -> RetainedMessages:
@@ -139,8 +140,7 @@ def _fault(topic: str, payload: bytes) -> str:
 
 def _payload_fault(topic: Topic[...], levels: Mapping[str, str], payload: bytes) -> str:
     if topic is topics.policy:
-        request = parse_policy_request(payload)
-        return "; ".join(request.reasons) if isinstance(request, PolicyRefusal) else ""
+        return _policy_fault(payload) if can_check("policies") else ""
     try:
         message = _class_of(topic).decode(payload)
     except MessageError as error:
@@ -150,6 +150,14 @@ def _payload_fault(topic: Topic[...], levels: Mapping[str, str], payload: bytes)
         if value != name:
             return f"{level} {value!r} is not the topic's"
     return ""
+
+
+def _policy_fault(payload: bytes) -> str:
+    # Not above: it knows the strategies, which compute with numpy.
+    from services.planner.problems.policies import PolicyRefusal, parse_policy_request
+
+    request = parse_policy_request(payload)
+    return "; ".join(request.reasons) if isinstance(request, PolicyRefusal) else ""
 
 
 def _is_declaration(received: Received) -> bool:

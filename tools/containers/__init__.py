@@ -1,0 +1,1 @@
+"""Images of Segue and a trial of a fleet in containers, by podman with a storage of its own."""
