@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test check coverage properties bench soak fuzz docs setup lock wheels test-bridge test-systemd images test-deploy testbed clean
+.PHONY: demo test check coverage properties bench papers soak fuzz docs setup lock wheels test-bridge test-systemd images test-deploy testbed clean
 
 demo: setup
 	$(BIN)/segue demo
@@ -33,6 +33,10 @@ soak: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+papers: setup
+	$(BIN)/python -m benchmarks.claims
+	$(BIN)/python -m benchmarks.spatial_groups --models
 
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,docs]'

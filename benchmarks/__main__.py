@@ -62,7 +62,9 @@ BENCHMARKS: Final = (
     Benchmark("tiles_exact"),
     Benchmark("planning", ("--repeats", "1", "--time-budget-s", "0.05"), planning),
     Benchmark("simulation"),
-    Benchmark("claims", ()),
+    # Those of DistrEdge train: `make papers`.
+    Benchmark("claims", ("--paper", "hu_mishra", "masud", "kafetzis", "duan_wu")),
+    Benchmark("spatial_groups"),
     Benchmark("branching"),
     Benchmark("masud_gap"),
     Benchmark("bus_overhead"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.claims import duan_wu_claims, hu_mishra_claims, kafetzis_claims, masud_claims
+from benchmarks.claims import duan_wu_claims, hou_claims, hu_mishra_claims, kafetzis_claims, masud_claims
 from benchmarks.claims.claim import Claims
 from benchmarks.report import RESULTS, console, write
 
@@ -19,6 +19,7 @@ PAPERS: Mapping[str, Claims] = {
     "masud": masud_claims.claims,
     "kafetzis": kafetzis_claims.claims,
     "duan_wu": duan_wu_claims.claims,
+    "hou": hou_claims.claims,
 }
 
 
