@@ -113,6 +113,7 @@ class RowInputs:
         self._on_input = on_input
         self._refuse = refuse
         self._under_way: dict[InputKey, _UnderWay] = {}
+        self._is_closed = False
 
     def take(self, feature_map: FeatureMap, received_s: float) -> None:
         """Take rows that came in a frame, or on the lane.
@@ -138,6 +139,9 @@ class RowInputs:
             DecodeError: as `take`.
         """
         if self._attempts.is_stale(header.stream, header.request_id, header.attempt):
+            return
+        if self._is_closed:
+            self._refuse(header)
             return
         if self._attempts.note(header.stream, header.request_id, header.attempt):
             self._leave(self._inputs.give_up(header.stream, header.request_id, header.attempt))
@@ -169,7 +173,8 @@ class RowInputs:
         self._leave(self._inputs.give_up(stream, request_id))
 
     def close(self) -> None:
-        """Give up every input that lacks rows, and tell their sources: this device takes no more rows."""
+        """Give up every input that lacks rows, take no more rows, and tell the sources of both."""
+        self._is_closed = True
         for key, known in list(self._under_way.items()):
             self._refuse(known.header)
             self._leave([self._inputs.drop(key)])

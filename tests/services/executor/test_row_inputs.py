@@ -222,6 +222,8 @@ def test_an_input_that_lacks_rows_holds_no_memory_after_its_end(end: str) -> Non
     assert bench.refused == (["r"] if end == "closes" else [])
     bench.inputs.put(header(), rows(4, 8), 36.0)
     assert not bench.complete
+    # A device that leaves says so to every source, also to those whose rows come late.
+    assert bench.refused == (["r", "r"] if end == "closes" else [])
     assert bench.is_empty
 
 

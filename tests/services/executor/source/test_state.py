@@ -539,6 +539,16 @@ def test_an_attempt_that_arrived_damaged_goes_again_at_once(source: Source) -> N
     assert source.post(AttemptRefused("b", 1, "unknown"), 0.6) == []
 
 
+def test_an_attempt_without_room_for_its_rows_is_no_failure_and_goes_again_with_the_next_event(source: Source) -> None:
+    source.post(plan(retry_limit=0))
+    source.arrive("a")
+    for attempt in range(1, 6):
+        assert source.post(AttemptRefused("a", attempt, "no memory", has_no_room=True), attempt) == []
+        (again,) = (each for each in source.post(RetryTick(), attempt + 0.1) if isinstance(each, Dispatch))
+        assert again.attempt == attempt + 1
+    assert source.post(AttemptRefused("a", 2, "late news", has_no_room=True), 9.0) == []
+
+
 def test_what_always_arrives_damaged_is_given_up_with_the_reason(source: Source) -> None:
     source.post(plan(retry_limit=1))
     source.arrive("a")
