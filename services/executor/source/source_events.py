@@ -291,7 +291,9 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Write the number of the attempt to the journal, then send the request to the first stage of `route`.
+    """Write the number of the attempt to the journal, and send the request to the first stage of `route`.
+
+    A first attempt may be sent while the number is written.
 
     The request was accepted at `accepted_s` (monotonic seconds). Of its retries `used_retries` are used up.
     """

@@ -13,6 +13,7 @@ from services.executor.results import without_outputs
 from services.executor.source.directory_watch import watch_directory
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.output_receiver import OutputReceiver
+from services.executor.source.request_pipeline import RequestPipeline
 from services.executor.source.source_events import (
     AlternativesKnown,
     AttemptRefused,
@@ -30,7 +31,7 @@ from services.executor.source.source_events import (
     StreamWithdrawn,
 )
 from services.executor.source.state import SourceState
-from services.executor.source.stream_source import RequestPipeline, StreamSource
+from services.executor.source.stream_source import StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError

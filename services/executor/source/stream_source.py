@@ -6,10 +6,13 @@ Durability rests on one order, kept by `StreamSource._perform` for every batch o
 2. Only then the actions of the batch run, in the order of the commands: acknowledgements to the broker, dispatches,
    publications.
 
-So a request is acknowledged only after it is safe from a crash. An attempt is numbered durably before it is sent, and
-an outcome is durable before it is published. A crash between 1 and 2 repeats work but loses nothing. The broker
-delivers an unacknowledged request again, and the journal has its id. The journal also knows the outcomes that the
-broker has not acknowledged, which are published after the restart.
+So a request is acknowledged only after it is safe from a crash, and an outcome is durable before it is published. A
+crash between 1 and 2 repeats work but loses nothing. The broker delivers an unacknowledged request again, and the
+journal has its id. The journal also knows the outcomes that the broker has not acknowledged, which are published after
+the restart.
+
+Attempts are numbered durably before they are sent, with one exception: the first attempt of a request goes out while
+the journal is written, unless the request may have been here before a crash. A crash then repeats the first attempt.
 
 No other device publishes outcomes. So a request has one outcome, even if an attempt ends after the source gave it up.
 """
@@ -21,7 +24,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import numpy as np
 
@@ -37,6 +40,7 @@ from services.executor.source.outcome_publisher import OutcomePublisher
 from services.executor.source.payload_cache import PayloadCache
 from services.executor.source.pending_requests import RequestPhase
 from services.executor.source.request_limit import request_limit_bytes
+from services.executor.source.request_pipeline import RequestPipeline
 from services.executor.source.source_events import (
     Accept,
     Acknowledge,
@@ -79,18 +83,8 @@ _PAUSE_S = 2.0
 _MAX_EVENTS = 1024
 # Events handled together, so that their journal changes share one transaction.
 _MAX_BATCH = 64
-
-
-class RequestPipeline(Protocol):
-    """The part of the device's pipeline that sources use."""
-
-    async def dispatch(self, feature_map: FeatureMap) -> None:
-        """Begin a request at the first stage of its route; return when it is admitted or queued for sending."""
-        ...
-
-    def cancel(self, stream: str, request_id: str) -> None:
-        """Send nothing more of a request, which has its outcome."""
-        ...
+# More requests than a broker delivers again after a restart: it has `MAX_UNACKNOWLEDGED`, or rumqttd 100.
+_MAY_COME_AGAIN = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +97,14 @@ class _Delivery:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Effect of one command: a change of the journal, and an action after the change is durable."""
+    """Effect of one command: a change of the journal, and an action after the change is durable.
+
+    An early action does not wait for the change.
+    """
 
     change: Callable[[Journal], None] | None = None
     action: Callable[[], Awaitable[None]] | None = None
+    is_early: bool = False
 
 
 class StreamSource:
@@ -138,6 +136,8 @@ class StreamSource:
         # Submitted requests, by token, until they are acknowledged.
         self._arriving: dict[int, _Delivery] = {}
         self._tokens = itertools.count()
+        # Requests that may have ended this process before. Their attempts are counted before they can do it again.
+        self._doubtful: set[str] = set()
         self._payloads = PayloadCache()
         self._has_room = asyncio.Event()
         self._intake = RequestIntake(
@@ -157,6 +157,7 @@ class StreamSource:
         requests, outcomes = restored or ((), ())
         if requests:
             _LOGGER.info("%s: resuming %d accepted requests from the journal", self.stream, len(requests))
+        self._doubtful.update(restored.request.request_id for restored in requests)
         async with self._group as group:
             await self._perform(self._state.handle(JournalRestored(requests, outcomes), time.monotonic()))
             group.create_task(self._handle_events(), name=f"source {self.stream}")
@@ -219,6 +220,8 @@ class StreamSource:
             fault = "the request is empty"
         else:
             self.usage.add(len(payload), time.monotonic())
+        if token < _MAY_COME_AGAIN:
+            self._doubtful.add(request.request_id)
         request, topic_fault = confined(request, self._root, self.stream)
         if topic_fault:
             await self._outbox.note_bad_message(topics.requests(self.stream), topic_fault)
@@ -276,13 +279,16 @@ class StreamSource:
         return events
 
     async def _perform(self, commands: Sequence[SourceCommand]) -> None:
-        """Make all journal changes of the commands durable, then take their actions in order."""
+        """Make all journal changes of the commands durable, then take their actions in order, the early ones before."""
         steps = [self._step(command) for command in commands]
         changes = [step.change for step in steps if step.change is not None]
+        for step in steps:
+            if step.action is not None and step.is_early:
+                await step.action()
         if changes:
             await self._journal.write(partial(_apply, changes))
         for step in steps:
-            if step.action is not None:
+            if step.action is not None and not step.is_early:
                 await step.action()
         self._update_room()
 
@@ -303,6 +309,7 @@ class StreamSource:
                 return _Step(
                     lambda journal: journal.note_attempt(stream, request.request_id, attempt, used_retries),
                     partial(self._start_dispatch, command),
+                    is_early=attempt == 1 and self._may_begin_early(request.request_id),
                 )
             case StoreOutcome(request, payload, content_type):
                 outcome = StoredOutcome(payload, content_type)
@@ -327,6 +334,10 @@ class StreamSource:
                 return _Step(action=report)
             case _ as never:
                 assert_never(never)
+
+    def _may_begin_early(self, request_id: str) -> bool:
+        # What is not in the cache has to be read from the journal.
+        return request_id not in self._doubtful and self._payloads.get(request_id) is not None
 
     def _finish(self, command: StoreOutcome | Fail, outcome: StoredOutcome) -> Callable[[Journal], None]:
         now_s, request = self._journal.now_s(), command.request
@@ -360,6 +371,7 @@ class StreamSource:
         """Publish the outcome of a request, which the journal has, and drop what is left of the request."""
         request = command.request
         self._payloads.drop(request.request_id)
+        self._doubtful.discard(request.request_id)
         self._pipeline.cancel(self.stream, request.request_id)
         if isinstance(command, Fail) or not command.is_published:
             await self._publisher.publish(

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from services.executor.source.source_events import (
     Undispatchable,
 )
 from services.executor.source.state import SourceState
-from services.executor.source.stream_source import StreamSource
+from services.executor.source.stream_source import _MAY_COME_AGAIN, StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.properties import Properties
@@ -111,7 +111,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
                 task.cancel()
 
 
-async def test_a_request_is_acknowledged_and_dispatched_only_once_the_journal_has_it(bench: Bench) -> None:
+async def test_what_may_come_again_after_a_crash_is_dispatched_only_once_the_journal_has_it(bench: Bench) -> None:
     await bench.source.post(plan())
     with bench.journal_blocked():
         acknowledged = await bench.submit("a")
@@ -124,6 +124,26 @@ async def test_a_request_is_acknowledged_and_dispatched_only_once_the_journal_ha
     assert (sent.header.request_id, sent.header.attempt) == ("a", 1)
     assert sent.tensors[REQUEST_TENSOR].tobytes() == b"a"  # type: ignore[union-attr]
     assert bench.attempts("a") == [1]
+
+
+async def test_a_first_attempt_goes_out_while_the_journal_is_written(bench: Bench) -> None:
+    await bench.source.post(plan())
+    for number in range(_MAY_COME_AGAIN):
+        await (await bench.submit(f"r{number}")).wait()
+        await bench.pipeline.dispatched.get()
+        await bench.source.post(replace(RESULT, request_id=f"r{number}"))
+        await anext(bench.ear)
+    with bench.journal_blocked():
+        acknowledged = await bench.submit("a")
+        sent = await bench.pipeline.dispatched.get()
+        await bench.source.post(RESULT)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(BLOCKED_S):
+                await anext(bench.ear)
+        assert not acknowledged.is_set()
+    assert (sent.header.request_id, sent.header.attempt) == ("a", 1)
+    await acknowledged.wait()
+    assert bytes((await anext(bench.ear)).payload) == RESULT.payload
 
 
 async def test_a_retry_goes_out_only_once_the_journal_counts_it(bench: Bench) -> None:
