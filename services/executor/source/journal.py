@@ -19,6 +19,7 @@ from pathlib import Path
 import msgpack
 
 from services.executor.source.journal_clock import ClockBase, continued, read_boot_id
+from services.executor.source.outcome_log import LoggedOutcome
 from services.executor.source.source_events import Request, RestoredOutcome, RestoredRequest
 from shared.data_directory import move_aside
 from shared.sqlite_log import begin_log_again, checkpoint_after_bytes
@@ -146,7 +147,7 @@ class Journal:
         self._database.execute(
             # IGNORE: a transaction is retried when its commit fails, perhaps after it took effect.
             "INSERT OR IGNORE INTO requests (stream, request_id, accepted_at_s, request) VALUES (?, ?, ?, ?)",
-            (*key, at_s, _pack(request)),
+            (*key, at_s, pack_request(request)),
         )
         self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
         self._log_bytes += len(payload)
@@ -170,9 +171,14 @@ class Journal:
         )
         self._log_bytes += len(outcome.payload)
         if not is_published:
-            self._database.execute("INSERT OR IGNORE INTO unpublished VALUES (?, ?, ?)", (*key, _pack(request)))
+            self._database.execute("INSERT OR IGNORE INTO unpublished VALUES (?, ?, ?)", (*key, pack_request(request)))
         self._database.execute("DELETE FROM requests WHERE stream = ? AND request_id = ?", key)
         self._database.execute("DELETE FROM payloads WHERE stream = ? AND request_id = ?", key)
+
+    def take_over(self, logged: LoggedOutcome) -> None:
+        """Write an outcome that was published before it was written, as `finish` does."""
+        outcome = StoredOutcome(logged.payload, logged.content_type)
+        self.finish(logged.stream, _unpack(logged.request), outcome, logged.at_s)
 
     def note_published(self, stream: str, request_ids: Iterable[str]) -> None:
         """Mark outcomes as acknowledged by the broker."""
@@ -312,7 +318,8 @@ def _set_aside(path: Path, reason: str) -> None:
     _LOGGER.error("the journal %s is damaged (%s): moved to %s, beginning a new one", path, reason, aside.name)
 
 
-def _pack(request: Request) -> bytes:
+def pack_request(request: Request) -> bytes:
+    """Return a request as the journal stores it."""
     packed: bytes = msgpack.packb(
         {
             "request_id": request.request_id,

@@ -6,7 +6,7 @@ Checkpoints have a second thread, so that no transaction waits for the disk eith
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from services.executor.source.journal import Journal, checkpoint
+from services.executor.source.outcome_log import LoggedOutcome, OutcomeLog
 from shared.bus.settings import BusSettings
 from shared.disk_faults import open_on_disk, until_disk_allows
 from shared.duplicate_names import NameClaim
@@ -35,10 +36,15 @@ class JournalThread:
         trouble: why the disk refuses the journal at present; empty if it does not.
     """
 
-    def __init__(self, journal: Journal, pool: ThreadPoolExecutor, checkpoints: ThreadPoolExecutor) -> None:
-        """Wrap an open journal, the one thread that may use it, and the thread of its checkpoints."""
+    def __init__(
+        self, journal: Journal, log: OutcomeLog, pool: ThreadPoolExecutor, checkpoints: ThreadPoolExecutor
+    ) -> None:
+        """Wrap an open journal and its log, the one thread that may use it, and the thread of its checkpoints."""
         self.trouble = ""
         self._journal = journal
+        self._log = log
+        # Outcomes in the log that no transaction has written yet.
+        self._logged = 0
         self._pool = pool
         self._checkpoints = checkpoints
         self._checkpoint: asyncio.Future[None] | None = None
@@ -62,10 +68,11 @@ class JournalThread:
         pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
         checkpoints = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         try:
-            journal = await _open(path, settings, claim)
+            journal, log = await _open(path, settings, claim)
             try:
-                yield cls(journal, pool, checkpoints)
+                yield cls(journal, log, pool, checkpoints)
             finally:
+                log.close()
                 # Shielded: a cancelled service must still close the file, after the calls that are queued before it.
                 await asyncio.shield(loop.run_in_executor(pool, journal.close))
         finally:
@@ -85,8 +92,21 @@ class JournalThread:
             _LOGGER.error("the journal cannot be read: %s", error)
             return None
 
-    async def write(self, change: Callable[[Journal], None]) -> None:
+    def log_outcomes(self, outcomes: Sequence[LoggedOutcome]) -> bool:
+        """Make outcomes durable at once, so that they may be published, and return True; or return False.
+
+        After True the next change that is written has to contain them, and says their number.
+        """
+        # A disk that refuses the journal would fill up with what the journal cannot take over.
+        if self.trouble or not self._log.append(outcomes):
+            return False
+        self._logged += len(outcomes)
+        return True
+
+    async def write(self, change: Callable[[Journal], None], *, logged: int = 0) -> None:
         """Make a change durable in one transaction; return when it is.
+
+        Of its outcomes `logged` are in the log.
 
         While the disk is full, read-only or failing this waits, and everything that depends on the change waits too. A
         damaged file is moved aside, and the change is written to a new one.
@@ -95,6 +115,7 @@ class JournalThread:
             try:
                 if await self._until_disk_allows(lambda journal: _in_transaction(journal, change)):
                     self._begin_checkpoint()
+                self._taken_over(logged)
                 return
             except sqlite3.OperationalError as error:
                 # Neither the state of the disk nor a damaged file, such as too little memory.
@@ -109,6 +130,11 @@ class JournalThread:
 
     async def _note_trouble(self, fault: str) -> None:
         self.trouble = f"requests wait in the broker: {fault}" if fault else ""
+
+    def _taken_over(self, logged: int) -> None:
+        self._logged -= logged
+        if logged and not self._logged:
+            self._log.clear()
 
     def _begin_checkpoint(self) -> None:
         if self._checkpoint is not None and not self._checkpoint.done():
@@ -125,11 +151,26 @@ class JournalThread:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._journal)
 
 
-async def _open(path: Path, settings: BusSettings | None, claim: NameClaim | None) -> Journal:
+async def _open(path: Path, settings: BusSettings | None, claim: NameClaim | None) -> tuple[Journal, OutcomeLog]:
     try:
-        return await open_on_disk(partial(Journal.open, path), path.parent, settings, claim)
+        return await open_on_disk(partial(_open_both, path), path.parent, settings, claim)
     except (OSError, sqlite3.Error) as error:
         raise InputError(f"the journal {path} cannot be opened: {error}") from error
+
+
+def _open_both(path: Path) -> tuple[Journal, OutcomeLog]:
+    """Open a journal and its log, and take over what the log has."""
+    journal = Journal.open(path)
+    try:
+        log = OutcomeLog(path.with_name(f"{path.name}-outcomes"))
+        with journal.transaction():
+            for outcome in log.read():
+                journal.take_over(outcome)
+        log.clear()
+    except BaseException:
+        journal.close()
+        raise
+    return journal, log
 
 
 def _in_transaction(journal: Journal, change: Callable[[Journal], None]) -> bool:

@@ -1,13 +1,10 @@
 """Source of one stream: performs the commands of its state machine with journal, pipeline and outbox.
 
-Durability rests on one order, kept by `StreamSource._perform` for every batch of commands:
-
-1. All changes of the batch are written to the journal, in one transaction.
-2. Only then the actions of the batch run, in the order of the commands: acknowledgements to the broker, dispatches,
-   publications.
+Durability rests on one order, kept by `source_steps.perform` for every batch of commands: changes are durable before
+the actions that others see. All changes of a batch are one transaction of the journal.
 
 So a request is acknowledged only after it is safe from a crash, and an outcome is durable before it is published. A
-crash between 1 and 2 repeats work but loses nothing. The broker delivers an unacknowledged request again, and the
+crash between the two repeats work but loses nothing. The broker delivers an unacknowledged request again, and the
 journal has its id. The journal also knows the outcomes that the broker has not acknowledged, which are published after
 the restart.
 
@@ -21,8 +18,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
@@ -34,8 +31,9 @@ from services.executor.output_sender import OutputSender
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.arrival_stats import ArrivalStats
 from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, request_from_message
-from services.executor.source.journal import Journal, StoredOutcome
+from services.executor.source.journal import StoredOutcome, pack_request
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.outcome_log import MAX_LOGGED_BYTES, LoggedOutcome
 from services.executor.source.outcome_publisher import OutcomePublisher
 from services.executor.source.payload_cache import PayloadCache
 from services.executor.source.pending_requests import RequestPhase
@@ -64,6 +62,7 @@ from services.executor.source.source_events import (
     Undispatchable,
 )
 from services.executor.source.source_messages import confined, error_outcome, first_header
+from services.executor.source.source_steps import SourceStep, perform
 from services.executor.source.state import SourceState
 from shared.bus import topics
 from shared.bus.properties import Properties
@@ -93,18 +92,6 @@ class _Delivery:
 
     payload: bytes
     acknowledge: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Effect of one command: a change of the journal, and an action after the change is durable.
-
-    An early action does not wait for the change.
-    """
-
-    change: Callable[[Journal], None] | None = None
-    action: Callable[[], Awaitable[None]] | None = None
-    is_early: bool = False
 
 
 class StreamSource:
@@ -279,59 +266,53 @@ class StreamSource:
         return events
 
     async def _perform(self, commands: Sequence[SourceCommand]) -> None:
-        """Make all journal changes of the commands durable, then take their actions in order, the early ones before."""
+        """Perform commands, with the changes of the journal that they need."""
         steps = [self._step(command) for command in commands]
-        changes = [step.change for step in steps if step.change is not None]
-        for step in steps:
-            if step.action is not None and step.is_early:
-                await step.action()
-        if changes:
-            await self._journal.write(partial(_apply, changes))
-        for step in steps:
-            if step.action is not None and not step.is_early:
-                await step.action()
+        dispatches = [step for command, step in zip(commands, steps, strict=True) if isinstance(command, Dispatch)]
+        if not all(step.is_early for step in dispatches):
+            # No request overtakes one that has to wait.
+            steps = [replace(step, is_early=False) for step in steps]
+        await perform(steps, self._journal)
         self._update_room()
 
-    def _step(self, command: SourceCommand) -> _Step:
+    def _step(self, command: SourceCommand) -> SourceStep:
         """Return the step of a command. Nothing outside this object is changed before the step is performed."""
         stream, now_s = self.stream, self._journal.now_s()
         match command:
             case Accept(request, token):
                 payload = self._arriving[token].payload
                 self._payloads.put(request.request_id, payload)
-                return _Step(
+                return SourceStep(
                     lambda journal: journal.accept(stream, request, payload, now_s), partial(self._acknowledge, token)
                 )
             case Acknowledge(token):
-                return _Step(action=partial(self._acknowledge, token))
+                return SourceStep(action=partial(self._acknowledge, token))
             case Dispatch(request, attempt):
                 used_retries = command.used_retries
-                return _Step(
+                return SourceStep(
                     lambda journal: journal.note_attempt(stream, request.request_id, attempt, used_retries),
                     partial(self._start_dispatch, command),
                     is_early=attempt == 1 and self._may_begin_early(request.request_id),
                 )
             case StoreOutcome(request, payload, content_type):
-                outcome = StoredOutcome(payload, content_type)
-                return _Step(self._finish(command, outcome), partial(self._end, command, outcome))
+                return self._finish(command, StoredOutcome(payload, content_type))
             case Fail():
                 model = self._state.plan.model if self._state.plan else ""
-                failure = error_outcome(command, stream, model)
-                return _Step(self._finish(command, failure), partial(self._end, command, failure))
+                return self._finish(command, error_outcome(command, stream, model))
             case Republish():
-                return _Step(action=partial(self._republish, command))
+                return SourceStep(action=partial(self._republish, command))
             case NotePublished(request_ids):
-                return _Step(lambda journal: journal.note_published(stream, request_ids))
+                return SourceStep(lambda journal: journal.note_published(stream, request_ids))
             case Confirm(request_ids):
-                return _Step(lambda journal: journal.confirm(stream, request_ids))
+                return SourceStep(lambda journal: journal.confirm(stream, request_ids))
             case DeleteOutcomes(request_ids):
-                return _Step(lambda journal: journal.forget(stream, request_ids))
+                return SourceStep(lambda journal: journal.forget(stream, request_ids))
             case ReportRetry(request_id, attempt, reason):
                 text = f"request {request_id} is tried again after attempt {attempt}: {reason}"
-                return _Step(action=partial(self._outbox.report, EventKind.REQUEST_RETRIED, text, stream=stream))
+                return SourceStep(action=partial(self._outbox.report, EventKind.REQUEST_RETRIED, text, stream=stream))
             case ReportSwitch(text):
                 report = partial(self._outbox.report, EventKind.SWITCHED, f"stream {stream}: {text}", stream=stream)
-                return _Step(action=report)
+                return SourceStep(action=report)
             case _ as never:
                 assert_never(never)
 
@@ -339,10 +320,18 @@ class StreamSource:
         # What is not in the cache has to be read from the journal.
         return request_id not in self._doubtful and self._payloads.get(request_id) is not None
 
-    def _finish(self, command: StoreOutcome | Fail, outcome: StoredOutcome) -> Callable[[Journal], None]:
+    def _finish(self, command: StoreOutcome | Fail, outcome: StoredOutcome) -> SourceStep:
         now_s, request = self._journal.now_s(), command.request
         is_published = isinstance(command, StoreOutcome) and command.is_published
-        return lambda journal: journal.finish(self.stream, request, outcome, now_s, is_published=is_published)
+        logged = None
+        if not is_published and len(outcome.payload) <= MAX_LOGGED_BYTES:
+            packed, payload = pack_request(request), bytes(outcome.payload)
+            logged = LoggedOutcome(self.stream, packed, payload, outcome.content_type, now_s)
+        return SourceStep(
+            lambda journal: journal.finish(self.stream, request, outcome, now_s, is_published=is_published),
+            partial(self._end, command, outcome),
+            outcome=logged,
+        )
 
     async def _acknowledge(self, token: int) -> None:
         self._arriving.pop(token).acknowledge()
@@ -397,8 +386,3 @@ class StreamSource:
             self._has_room.set()
         else:
             self._has_room.clear()
-
-
-def _apply(changes: Iterable[Callable[[Journal], None]], journal: Journal) -> None:
-    for change in changes:
-        change(journal)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.source.journal import Journal
+from services.executor.source.journal import Journal, StoredOutcome, pack_request
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.outcome_log import LoggedOutcome
 from services.executor.source.source_events import Request
 from shared.exit_status import InputError
 
@@ -85,3 +86,32 @@ async def test_checkpoints_run_beside_the_writes(tmp_path: Path) -> None:
                 break
         assert await journal.read(lambda book: book.payload("s", "r0")) == payload
     assert await asyncio.to_thread(lambda: Journal.open(path).payload("s", f"r{number}")) == payload
+
+
+async def test_a_logged_outcome_survives_a_crash_before_its_transaction(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    logged = LoggedOutcome("s", pack_request(Request("r", 1, 0.0)), b"done", "text", 1.0)
+    async with JournalThread.open(path) as journal:
+        await journal.write(accept)
+        assert journal.log_outcomes([logged])
+    for _ in range(2):
+        async with JournalThread.open(path) as journal:
+            requests, outcomes = await journal.read(lambda opened: opened.restore("s", 2.0)) or ((), ())
+            assert not requests
+            # It may not have been published.
+            assert [(each.request_id, each.unpublished is not None) for each in outcomes] == [("r", True)]
+            assert await journal.read(lambda opened: opened.outcome("s", "r")) == StoredOutcome(b"done", "text")
+    assert (tmp_path / "j.sqlite-outcomes").stat().st_size == 0
+
+
+async def test_the_log_is_kept_until_all_of_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    log = tmp_path / "j.sqlite-outcomes"
+    async with JournalThread.open(path) as journal:
+        for name in ("a", "b"):
+            logged = LoggedOutcome("s", pack_request(Request(name, 1, 0.0)), b"done", "text", 1.0)
+            assert journal.log_outcomes([logged])
+        await journal.write(lambda opened: None, logged=1)
+        assert log.stat().st_size > 0
+        await journal.write(lambda opened: None, logged=1)
+        assert log.stat().st_size == 0

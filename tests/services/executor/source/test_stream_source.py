@@ -1,6 +1,7 @@
 """A source between a real journal and a real broker; the test plays the pipeline."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
@@ -14,6 +15,7 @@ from services.executor.outbox import Outbox
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.journal import StoredOutcome
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.outcome_log import MAX_LOGGED_BYTES
 from services.executor.source.source_events import (
     AttemptRefused,
     OutcomeSeen,
@@ -159,29 +161,33 @@ async def test_a_retry_goes_out_only_once_the_journal_counts_it(bench: Bench) ->
     assert bench.attempts("a") == [2]
 
 
-async def test_an_error_outcome_is_published_only_once_the_journal_has_it(bench: Bench) -> None:
+async def test_an_outcome_is_published_while_the_journal_is_written_and_is_in_it_after_a_crash(bench: Bench) -> None:
     await (await bench.submit("a")).wait()
     with bench.journal_blocked():
         await bench.source.post(StreamWithdrawn())
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(BLOCKED_S):
-                await anext(bench.ear)
+        published = await anext(bench.ear)
         assert bench.attempts("a") == [0]
-    outcome = Outcome.decode((await anext(bench.ear)).payload)
+        copied = bench.journal_path.with_name("copy.db")
+        for suffix in ("", "-wal", "-outcomes"):
+            shutil.copy(f"{bench.journal_path}{suffix}", f"{copied}{suffix}")
+    outcome = Outcome.decode(published.payload)
     assert (outcome.request_id, outcome.cause) == ("a", ErrorCause.EXECUTION)
-    assert bench.attempts("a") == []
+    async with JournalThread.open(copied) as after:
+        stored = await after.read(lambda journal: journal.outcome("s", "a"))
+    assert stored == StoredOutcome(bytes(published.payload), JSON_CONTENT)
 
 
-async def test_a_result_is_published_only_once_the_journal_has_it(bench: Bench) -> None:
+async def test_a_large_result_is_published_only_once_the_journal_has_it(bench: Bench) -> None:
+    large = replace(RESULT, payload=_PAYLOAD + b" " * MAX_LOGGED_BYTES)
     await bench.source.post(plan())
     await bench.submit("a")
     await bench.pipeline.dispatched.get()
     with bench.journal_blocked():
-        await bench.source.post(RESULT)
+        await bench.source.post(large)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(BLOCKED_S):
                 await anext(bench.ear)
-    assert bytes((await anext(bench.ear)).payload) == RESULT.payload
+    assert bytes((await anext(bench.ear)).payload) == large.payload
     assert bench.attempts("a") == []
 
 
