@@ -60,6 +60,8 @@ STEADY_SIZE: Final = "50kB"
 REQUESTS, QUICK_REQUESTS = 200, 40
 ROUNDS: Final = 4
 WARM_UP: Final = 10
+# Requests after which a source dispatches first attempts beside its journal.
+FIRST: Final = 128
 # Length of a measurement under load.
 LOAD_S, QUICK_LOAD_S = 20.0, 5.0
 
@@ -105,6 +107,8 @@ class Pair:
         )
         epoch = await self.harness.commit(manifest, first, [PlanRoute(stages=stages)])
         await self.harness.reach(payload, epoch)
+        for _ in range(FIRST):
+            await self.harness.ask(payload)
 
     async def measure(self, payload: bytes, count: int) -> None:
         """Submit requests one after the other."""
