@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import struct
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _HEAD: Final = struct.Struct("<II")
 MAX_LOGGED_BYTES: Final = 64 * 1024
 _MAX_AT_ONCE_BYTES: Final = 4 * MAX_LOGGED_BYTES
 _MAX_LOG_BYTES: Final = 4 * 1024 * 1024
+# A disk that makes a write wait for longer is busy, and does so again for a while.
+_SLOW_S: Final = 0.01
+_PAUSE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,13 @@ class OutcomeLog:
     """The log of one journal. Every call blocks for a moment, and may come from one thread at a time.
 
     Invariant: the file has whole records only, the first `_size_bytes` of it, or the log takes no more.
+
+    A write goes to the memory of the operating system, and waits for the disk only if too much is waiting there. After
+    one that has waited the log pauses, so that a slow disk stops the event loop once in a minute at most.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file.
+    def __init__(self, path: Path, *, slow_s: float = _SLOW_S) -> None:
+        """Open or make the file; a write that takes longer than `slow_s` is followed by a pause.
 
         Raises:
             OSError: the disk refuses.
@@ -61,6 +68,8 @@ class OutcomeLog:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size_bytes = os.fstat(self._file).st_size
         self._is_usable = True
+        self._slow_s = slow_s
+        self._pauses_until_s = 0.0
 
     def read(self) -> list[LoggedOutcome]:
         """Return the records, up to the first that a crash has left incomplete."""
@@ -78,13 +87,17 @@ class OutcomeLog:
         """
         records = b"".join(map(_packed, outcomes))
         is_small = len(records) <= _MAX_AT_ONCE_BYTES and self._size_bytes + len(records) <= _MAX_LOG_BYTES
-        if not self._is_usable or not is_small:
+        started_s = time.monotonic()
+        if not self._is_usable or not is_small or started_s < self._pauses_until_s:
             return False
         try:
             written = os.write(self._file, records)
         except OSError as error:
             _LOGGER.debug("outcomes wait for the journal: %s", error)
             written = 0
+        now_s = time.monotonic()
+        if now_s - started_s > self._slow_s:
+            self._pauses_until_s = now_s + _PAUSE_S
         if written == len(records):
             self._size_bytes += written
             return True

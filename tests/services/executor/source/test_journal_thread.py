@@ -108,9 +108,8 @@ async def test_the_log_is_kept_until_all_of_it_is_written(tmp_path: Path) -> Non
     path = tmp_path / "j.sqlite"
     log = tmp_path / "j.sqlite-outcomes"
     async with JournalThread.open(path) as journal:
-        for name in ("a", "b"):
-            logged = LoggedOutcome("s", pack_request(Request(name, 1, 0.0)), b"done", "text", 1.0)
-            assert journal.log_outcomes([logged])
+        requests = [pack_request(Request(name, 1, 0.0)) for name in "ab"]
+        assert journal.log_outcomes([LoggedOutcome("s", each, b"done", "text", 1.0) for each in requests])
         await journal.write(lambda opened: None, logged=1)
         assert log.stat().st_size > 0
         await journal.write(lambda opened: None, logged=1)
