@@ -19,3 +19,7 @@ class ExitStatus(IntEnum):
 
 class InputError(Exception):
     """An option, a file or a name that the user gave is wrong. The text says what to change."""
+
+
+class ServiceFailed(Exception):
+    """A service cannot go on in this process, and can in a new one. The text says why."""

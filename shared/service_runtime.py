@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.bus.errors import BusError, SettingsError
 from shared.exception_groups import errors_in
-from shared.exit_status import ExitStatus, InputError
+from shared.exit_status import ExitStatus, InputError, ServiceFailed
 from shared.messages.bounds import clean_text
 
 _LOGGER = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ def run_service(service: Callable[[], Awaitable[None]], *, log_level: str = "INF
         status = _logged(group, ExitStatus.INPUT_WRONG)
     except* BusError as group:
         status = _logged(group, ExitStatus.OUT_OF_REACH)
+    except* ServiceFailed as group:
+        status = _logged(group, ExitStatus.FAILED)
     return status
 
 

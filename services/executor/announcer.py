@@ -2,14 +2,29 @@
 
 import time
 
+from services.executor.config import ExecutorConfig
+from services.executor.device_resources import DeviceResources
 from services.executor.outbox import Outbox, Publication
 from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.source.sources import Sources
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.bounds import MAX_LINE, clean_text
-from shared.messages.devices import Presence
+from shared.messages.devices import Presence, State
 from shared.messages.events import EventKind
+from shared.service_runtime import new_boot_id, segue_version
+
+
+def first_presence(config: ExecutorConfig, resources: DeviceResources) -> Presence:
+    """Return the presence of an executor that starts. Loads the engine, so never call it on the event loop."""
+    return Presence(
+        device=config.device,
+        state=State.ONLINE,
+        version=segue_version(),
+        boot_id=new_boot_id(),
+        transports=config.transports,
+        capabilities=config.capabilities(resources),
+    )
 
 
 class Announcer:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from services.executor.admission import Admission
-from services.executor.announcer import Announcer
+from services.executor.announcer import Announcer, first_presence
 from services.executor.config import ExecutorConfig
 from services.executor.control_handler import ControlHandler
 from services.executor.device_resources import DeviceResources, segment_cores
@@ -27,6 +27,7 @@ from services.executor.pipeline import Pipeline
 from services.executor.planned_receivers import PlannedReceivers
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
+from services.executor.segments.hang_watch import HangWatch
 from services.executor.segments.lifecycle import SegmentLifecycle
 from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.profile_publisher import ProfilePublisher
@@ -55,8 +56,7 @@ from shared.health.service_health import ServiceHealth
 from shared.lane.input_assembly import InputAssembler
 from shared.large_outcomes import OUTPUT_CHUNK_BYTES
 from shared.messages.control import Ready, Rejected
-from shared.messages.devices import Emulation, Presence, State
-from shared.service_runtime import new_boot_id, segue_version
+from shared.messages.devices import Emulation, State
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ async def serve(config: ExecutorConfig, health: ServiceHealth | None = None) -> 
     settings = await asyncio.to_thread(with_client_secret, config.broker, config.journal_path.parent)
     config = replace(config, broker=settings)
     resources = await asyncio.to_thread(DeviceResources.read, config.memory_limit_bytes)
-    presence = await asyncio.to_thread(_presence, config, resources)
+    presence = await asyncio.to_thread(first_presence, config, resources)
     announcer = Announcer(presence)
     async with (
         lock_directory(config.journal_path.parent),
@@ -96,17 +96,6 @@ async def serve(config: ExecutorConfig, health: ServiceHealth | None = None) -> 
     ):
         executor = Executor(config, announcer, opened, group, resources.segment_memory_bytes)
         await executor.run(health or ServiceHealth("executor", config.device))
-
-
-def _presence(config: ExecutorConfig, resources: DeviceResources) -> Presence:
-    return Presence(
-        device=config.device,
-        state=State.ONLINE,
-        version=segue_version(),
-        boot_id=new_boot_id(),
-        transports=config.transports,
-        capabilities=config.capabilities(resources),
-    )
 
 
 class Executor:
@@ -146,6 +135,7 @@ class Executor:
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
         self._speed = speed
+        self._hang_watch = HangWatch(processor)
         self._first_cores = resources.first_cores
         models = ModelCache(config.models_dir, device, config.broker, config.cache_limit_bytes)
         coder = Coder(resources.codecs, config.engine)
@@ -364,6 +354,7 @@ class Executor:
             if now_s < slow_s:
                 continue
             slow_s = now_s + _SLOW_TICK_S
+            self._hang_watch.look(now_s)
             await self._pool.tick()
             self._lane_receiver.tick(now_s)
             self._pipeline.tick(now_s)

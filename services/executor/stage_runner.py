@@ -197,6 +197,7 @@ class _Terms(TypedDict):
     discipline: QueueDiscipline | None
     nominal_ms: Callable[[float], float] | None
     is_brief: bool
+    limit_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +297,7 @@ class StageRunner:
                 key.model, key.start, key.stop, lambda: job.codec_ms, job.segment.computed_rows
             ),
             "is_brief": self._last_ms.get(key, math.inf) < _BRIEF_MS,
+            "limit_s": job.segment.limit_s,
         }
 
     def _remember(self, key: SegmentKey, done: ProcessorResult[StageOutput]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.bus.errors import BrokerUnreachable, SettingsError
-from shared.exit_status import ExitStatus, InputError
+from shared.exit_status import ExitStatus, InputError, ServiceFailed
 from shared.service_runtime import configure_logging, new_boot_id, run_service, segue_version
 
 
@@ -29,6 +29,7 @@ def logging_as_before() -> Iterator[None]:
         ([InputError("no such file")], ExitStatus.INPUT_WRONG),
         ([SettingsError("no such port")], ExitStatus.INPUT_WRONG),
         ([BrokerUnreachable("mqtt://h:1", "timed out")], ExitStatus.OUT_OF_REACH),
+        ([ServiceFailed("it hangs")], ExitStatus.FAILED),
         ([ExceptionGroup("", [InputError("one"), ExceptionGroup("", [InputError("two")])])], ExitStatus.INPUT_WRONG),
     ],
 )

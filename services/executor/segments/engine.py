@@ -43,12 +43,13 @@ class SegmentSession:
     Attributes:
         inputs: names of the input tensors.
         outputs: names of the output tensors.
+        limit_s: time after which the engine is told to end a run.
     """
 
     def __init__(self, session: ort.InferenceSession, limit_s: float) -> None:
         """Wrap an onnxruntime session whose runs end within `limit_s`."""
         self._session = session
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self.inputs: tuple[str, ...] = tuple(node.name for node in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(node.name for node in session.get_outputs())
 
@@ -69,7 +70,7 @@ class SegmentSession:
         names = list(self.outputs if outputs is None else outputs)
         try:
             inputs = {name: tensors[name] for name in self.inputs}
-            values = run_session(self._session, names, inputs, self._limit_s)
+            values = run_session(self._session, names, inputs, self.limit_s)
         except Exception as error:
             if _is_out_of_memory(error):
                 raise MemoryError(f"the engine ran out of memory: {_one_line(error)}") from error
@@ -85,7 +86,7 @@ class SegmentSession:
             ExecutionFailed, MemoryError: as `run`.
         """
         try:
-            return call_apart(partial(self.run, tensors), self._limit_s)
+            return call_apart(partial(self.run, tensors), self.limit_s)
         except TimeLimitExceeded as error:
             raise ExecutionFailed(f"a run was stopped: {error}") from error
 

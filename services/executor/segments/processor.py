@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -45,6 +46,7 @@ class _Job:
     nominal_ms: Callable[[float], float] | None
     settle: Settle
     queued_s: float
+    limit_s: float = math.inf
     abandoned: bool = False
 
 
@@ -62,6 +64,8 @@ class Processor:
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop, init=False)
     _is_computing: bool = field(default=False, init=False)
+    # When the job on the thread has to end at the latest (monotonic); infinity between jobs.
+    _end_s: float = field(default=math.inf, init=False)
 
     @classmethod
     @asynccontextmanager
@@ -84,6 +88,13 @@ class Processor:
         """Number of waiting jobs."""
         return len(self._queue)
 
+    def overdue_s(self, now_s: float) -> float:
+        """Return for how long the running job has exceeded its limit; 0 if it has not.
+
+        An operator that never returns cannot be interrupted, and no other job runs before it does.
+        """
+        return max(0.0, now_s - self._end_s)
+
     async def run(
         self,
         work: Callable[[], Value],
@@ -92,6 +103,7 @@ class Processor:
         discipline: QueueDiscipline | None = None,
         nominal_ms: Callable[[float], float] | None = None,
         is_brief: bool = False,
+        limit_s: float = math.inf,
     ) -> ProcessorResult[Value]:
         """Queue a job, wait for it, and return its value. The caller bounds the number of waiting jobs.
 
@@ -102,11 +114,14 @@ class Processor:
             nominal_ms: emulation: maps the measured computing time to the emulated one, in ms.
             is_brief: the job takes less than the two changes of thread, some 0.3 ms. It runs on the event loop if no
                 other job waits or runs.
+            limit_s: longest time that the job may compute before `overdue_s` tells of it.
         """
         if is_brief and nominal_ms is None and self._is_idle():
             return _computed(work)
         future: asyncio.Future[ProcessorResult[Value]] = self._loop.create_future()
-        job = self._push(_Job(work, nominal_ms, partial(_resolve, future), time.monotonic()), ticket, discipline)
+        job = self._push(
+            _Job(work, nominal_ms, partial(_resolve, future), time.monotonic(), limit_s), ticket, discipline
+        )
         try:
             return await future
         finally:
@@ -122,6 +137,7 @@ class Processor:
         discipline: QueueDiscipline | None = None,
         nominal_ms: Callable[[float], float] | None = None,
         is_brief: bool = False,
+        limit_s: float = math.inf,
     ) -> None:
         """Queue a job and return; `settle` is called on the event loop, for a brief job before this returns.
 
@@ -135,7 +151,7 @@ class Processor:
             else:
                 settle(done, None)
             return
-        self._push(_Job(work, nominal_ms, settle, time.monotonic()), ticket, discipline)
+        self._push(_Job(work, nominal_ms, settle, time.monotonic(), limit_s), ticket, discipline)
 
     def _push(self, job: _Job, ticket: Ticket, discipline: QueueDiscipline | None) -> _Job:
         with self._change:
@@ -168,12 +184,15 @@ class Processor:
             self._settle(job, None, None)
             return
         started_s, cpu_s = time.monotonic(), time.thread_time()
+        self._end_s = started_s + job.limit_s
         try:
             value = job.work()
         except BaseException as error:
             # Every exception is passed to the caller: raised here, it would end the thread and with it all computing.
             self._settle(job, None, error)
             return
+        finally:
+            self._end_s = math.inf
         cpu_ms = 1000 * (time.thread_time() - cpu_s)
         if job.nominal_ms is not None:
             # A sleep to the nominal end is precise to 0.1 ms; CPU quotas and priorities are not.

@@ -1,6 +1,7 @@
 """Segments of a model that are ready to run, and their construction from a model file."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Name of the only tensor before block 0: the bytes of the request.
 REQUEST_TENSOR = "request"
+# Time for an operator to end once the engine was told to stop.
+_GRACE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,11 @@ class Segment:
     def computed_rows(self) -> tuple[tuple[int, int], ...]:
         """Of each block of a tile, how many rows it computes, and how many there are; empty for a whole segment."""
         return () if self.rows is None else self.rows.computed
+
+    @property
+    def limit_s(self) -> float:
+        """The longest time that a run may take; the engine is told to stop earlier, which it does between operators."""
+        return math.inf if self.session is None else self.session.limit_s + _GRACE_S
 
     def encoder_for(self, codec: str) -> Encoder | None:
         """Return the encoder in the graph if it does the numerical half of `codec`, else None."""
