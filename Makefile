@@ -20,6 +20,7 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tools.check_names
 	$(BIN)/python -m tools.check_mirror
+	$(BIN)/pytest -q tests/tools/containers
 
 coverage: setup
 	$(BIN)/coverage erase
