@@ -21,6 +21,7 @@ check: setup
 	$(BIN)/python -m tools.check_names
 	$(BIN)/python -m tools.check_mirror
 	$(BIN)/pytest -q tests/tools/containers
+	$(BIN)/kubernetes-validate --kubernetes-version 1.32 --strict --quiet $(filter-out %/kustomization.yaml, $(wildcard deploy/kubernetes/base/*.yaml deploy/kubernetes/pair/*.yaml))
 
 coverage: setup
 	$(BIN)/coverage erase

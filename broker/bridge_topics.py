@@ -49,6 +49,8 @@ class BridgeTopic:
 
 def bridge_topics(record: FleetRecord, site: str) -> tuple[BridgeTopic, ...]:
     """Return what crosses the bridge of a site. No two filters match the same topic."""
+    if record.site(site).is_twin:
+        return (BridgeTopic("#", Direction.BOTH, 1),)
     sides = _Sides(record, site)
     found: list[BridgeTopic] = []
     for topic in topics.ALL_TOPICS:

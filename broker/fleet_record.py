@@ -67,6 +67,8 @@ class SiteRecord(BaseModel):
         hosts: names and addresses of its broker; clients use the first.
         port: its TCP port, which serves TLS.
         bridge_hash: hash of the password of its bridge.
+        first_host: name of the first broker as its certificate has it and the bridge reaches it; None for the fleet's.
+        is_twin: it serves the members of the first broker, beside it, and everything crosses.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +77,8 @@ class SiteRecord(BaseModel):
     hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=64)]
     port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_TLS_PORT
     bridge_hash: PasswordHash
+    first_host: Host | None = None
+    is_twin: bool = False
 
     @property
     def bridge_account(self) -> str:

@@ -24,8 +24,16 @@ _PASSWORD_BYTES: Final = 24
 _MARK: Final = "mosquitto.conf"
 
 
-def set_site(fleet: FleetFolder, name: str, hosts: tuple[str, ...], port: int | None) -> None:
-    """Add a site to a fleet that is being changed, or change its hosts and its port.
+def set_site(
+    fleet: FleetFolder,
+    name: str,
+    hosts: tuple[str, ...],
+    port: int | None,
+    *,
+    first_host: str | None = None,
+    is_twin: bool | None = None,
+) -> None:
+    """Add a site to a fleet that is being changed, or change what is given of it.
 
     Raises:
         InputError: the name or a host is wrong, or the site is new and has no host.
@@ -41,6 +49,8 @@ def set_site(fleet: FleetFolder, name: str, hosts: tuple[str, ...], port: int | 
             hosts=hosts or (known.hosts if known is not None else ()),
             port=port or (known.port if known is not None else fleet.record.port),
             bridge_hash=hashed_password(password) if known is None else known.bridge_hash,
+            first_host=first_host or (known.first_host if known is not None else None),
+            is_twin=known is not None and known.is_twin if is_twin is None else is_twin,
         )
     except ValueError:
         raise InputError(f"this cannot be the name, a host or the port of a site: {name}, {', '.join(hosts)}") from None
@@ -51,10 +61,16 @@ def set_site(fleet: FleetFolder, name: str, hosts: tuple[str, ...], port: int | 
         write_secret(password_file, password + "\n")
 
 
-def write_site(fleet: FleetFolder, name: str, folder: Path) -> int:
-    """Write the folder of a site's Mosquitto; return the number of topics that cross its bridge.
+def write_site(fleet: FleetFolder, name: str, folder: Path, place: Path | None = None) -> int:
+    """Write the folder of a site's Mosquitto; return the number of topic filters of its bridge.
 
     Its broker gets a new certificate of the same authority, which nobody notices.
+
+    Args:
+        fleet: with the site.
+        name: of the site.
+        folder: to write.
+        place: where it will lie on the machine of the site; None for the same path.
 
     Raises:
         InputError: there is no such site, or the folder holds something else.
@@ -69,19 +85,20 @@ def write_site(fleet: FleetFolder, name: str, folder: Path) -> int:
     write_secret(folder / "ca.pem", (fleet.path / "authority" / "ca.pem").read_bytes())
     crossing = bridge_topics(record, name)
     bridge = BrokerBridge(
-        record.hosts[0],
+        site.first_host or record.hosts[0],
         record.port,
         site.bridge_account,
         _password_file(fleet, name).read_text(encoding="ascii").strip(),
         record.root,
         crossing,
     )
-    user = user_of_broker(folder.parent)
+    user = user_of_broker(folder.parent) if place is None else None
+    members = None if site.is_twin else name
     write_broker_files(
         folder,
-        mosquitto_configuration(folder, site.hosts, site.port, user, bridge),
-        access_rules(record.rights_at(name), record.root),
-        {each.name: each.password_hash for each in record.accounts_at(name)},
+        mosquitto_configuration(place or folder, site.hosts, site.port, user, bridge),
+        access_rules(record.rights_at(members), record.root),
+        {each.name: each.password_hash for each in record.accounts_at(members)},
         user,
     )
     return len(crossing)

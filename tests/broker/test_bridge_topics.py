@@ -104,6 +104,11 @@ def test_two_sites_reach_each_other_through_the_first_broker(record: FleetRecord
     assert (barn["devices/cam/presence"], mill["devices/cam/presence"]) == ("both", "in")
 
 
+def test_everything_crosses_to_a_twin(record: FleetRecord) -> None:
+    twin = record.with_site(SiteRecord(name="b", hosts=("127.0.0.1",), bridge_hash=HASH, is_twin=True))
+    assert [(each.topic_filter, str(each.direction)) for each in bridge_topics(twin, "b")] == [("#", "both")]
+
+
 def test_what_stays_at_its_device_never_crosses(record: FleetRecord) -> None:
     found = {each.topic_filter for each in bridge_topics(record, "barn")}
     for topic in (topics.observations, topics.direct_probes):

@@ -7,12 +7,14 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from broker.fleet_folder import FleetFolder
 from broker.mosquitto import find_mosquitto
+from broker.process import free_port
 from broker.site_folder import set_site, write_site
 from shared.bus import topics
 from shared.bus.connection import Connection, Will
@@ -21,8 +23,8 @@ from shared.bus.receive_queue import Received
 from shared.bus.roles import Role
 from shared.enrolment import Enrolment
 from shared.exit_status import InputError
-from tests.support.bridged_sites import SITE, TwoSites, new_fleet, two_sites
-from tests.support.fleet_broker import WAIT_S, make_fleet
+from tests.support.bridged_sites import SITE, TwoSites, new_fleet, site_broker, two_sites
+from tests.support.fleet_broker import WAIT_S, make_fleet, running
 
 needs_mosquitto = pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is missing: apt-get install mosquitto")
 PROPERTIES = Properties(
@@ -41,8 +43,8 @@ async def sites(tmp_path: Path) -> AsyncIterator[TwoSites]:
         opened.add("cam", Role.DEVICE, site=SITE).write(opened.accounts)
         opened.add("helper", Role.DEVICE).write(opened.accounts)
         opened.record = opened.record.with_stream("door", "cam")
-    async with two_sites(opened, tmp_path, "cam") as running:
-        yield running
+    async with two_sites(opened, tmp_path, "cam") as both:
+        yield both
 
 
 async def until(connection: Connection, topic: str) -> Received:
@@ -148,6 +150,26 @@ async def test_while_the_bridge_is_cut_a_site_goes_on_and_afterwards_sends_what_
         assert (bytes(plan.payload), plan.properties) == (b"new", PROPERTIES)
 
 
+@pytest.mark.mosquitto
+@needs_mosquitto
+async def test_members_use_either_of_two_twins(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path / "fleet", "127.0.0.1")
+    with FleetFolder.changing(fleet.path) as opened:
+        set_site(opened, "b", ("127.0.0.1",), free_port(), is_twin=True)
+    async with running(opened), site_broker(opened, tmp_path, "operator", "b") as sites:
+        first = sites.settings("operator")
+        twin = replace(first, port=opened.record.site("b").port)
+        async with Connection.open(first) as here, Connection.open(twin) as there:
+            for sender, receiver, topic in ((here, there, "streams/one"), (there, here, "streams/two")):
+                await receiver.subscribe(topic)
+                await sender.publish(topic, b"1", retain=True, properties=PROPERTIES)
+                received = await until(receiver, topic)
+                assert received.properties == PROPERTIES
+                await sender.publish(topic, b"", retain=True)
+                # The next message is the end of it: the first one has come once, and was not sent back.
+                assert bytes((await until(receiver, topic)).payload) == b""
+
+
 def test_a_site_has_its_own_accounts_only_and_the_bridge_the_rights_it_needs(tmp_path: Path) -> None:
     fleet = new_fleet(tmp_path)
     with FleetFolder.changing(fleet.path) as opened:
@@ -167,6 +189,25 @@ def test_a_site_has_its_own_accounts_only_and_the_bridge_the_rights_it_needs(tmp
     assert "requests" not in rules
     files = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_a_twin_has_the_members_of_the_first_broker(tmp_path: Path) -> None:
+    fleet = new_fleet(tmp_path)
+    with FleetFolder.changing(fleet.path) as opened:
+        opened.add("cam", Role.DEVICE, site=SITE)
+        opened.add("helper", Role.DEVICE)
+        set_site(opened, "b", ("segue-broker",), None, first_host="segue-broker-a", is_twin=True)
+        set_site(opened, "b", (), 8884)
+    write_site(opened, "b", tmp_path / "out", Path("/etc/segue/broker"))
+    configuration = (tmp_path / "out" / "mosquitto.conf").read_text()
+    assert f"address segue-broker-a:{fleet.record.port}\n" in configuration
+    assert "acl_file /etc/segue/broker/rules\n" in configuration
+    assert "topic segue/v1/# both 1\n" in configuration
+    passwords = (tmp_path / "out" / "passwords").read_text()
+    assert "helper:" in passwords
+    assert "cam:" not in passwords
+    first = (fleet.path / "broker" / "rules").read_text().partition("user site-b\n")[2]
+    assert first.startswith("topic readwrite segue/v1/#\n")
 
 
 def test_a_site_is_changed_and_rewritten_and_wrong_ones_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from broker.fleet_folder import FleetFolder
@@ -111,16 +111,17 @@ async def two_sites(fleet: FleetFolder, folder: Path, site_account: str) -> Asyn
 
 
 @contextlib.asynccontextmanager
-async def site_broker(fleet: FleetFolder, folder: Path, site_account: str) -> AsyncIterator[TwoSites]:
+async def site_broker(fleet: FleetFolder, folder: Path, site_account: str, site: str = SITE) -> AsyncIterator[TwoSites]:
     """Run the site's Mosquitto, and the way to the first one.
 
     Args:
         fleet: with all its members.
         folder: for the files of the site.
         site_account: an account at the site, in the folder of the fleet, to see that its broker serves.
+        site: its name.
     """
-    site_folder = folder / SITE
-    write_site(fleet, SITE, site_folder)
+    site_folder = folder / site
+    write_site(fleet, site, site_folder)
     way = CuttableWay(fleet.record.port)
     async with way.open() as port, contextlib.AsyncExitStack() as stack:
         configuration = site_folder / "mosquitto.conf"
@@ -135,6 +136,7 @@ async def site_broker(fleet: FleetFolder, folder: Path, site_account: str) -> As
         stack.push_async_callback(process.wait)
         stack.callback(process.terminate)
         async with asyncio.timeout(WAIT_S):
-            async with Connection.open(own_settings(fleet, site_account), connect_timeout_s=WAIT_S):
+            settings = replace(own_settings(fleet, site_account), port=fleet.record.site(site).port)
+            async with Connection.open(settings, connect_timeout_s=WAIT_S):
                 pass
         yield TwoSites(fleet, way, site_folder)

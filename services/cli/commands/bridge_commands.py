@@ -19,7 +19,7 @@ def bridge_command(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Folder of its Mosquitto. It must lie at the same path on the site's machine.",
+            help="Folder of its Mosquitto, to be carried to the site's machine.",
             show_default=False,
         ),
     ],
@@ -31,6 +31,32 @@ def bridge_command(
         int | None,
         typer.Option(min=1, max=65535, help="Its TCP port; that of the first broker if not given.", show_default=False),
     ] = None,
+    at: Annotated[
+        Path | None,
+        typer.Option(
+            "--at",
+            metavar="DIR",
+            help="Where the folder will lie on the site's machine; the same path if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    first_host: Annotated[
+        str | None,
+        typer.Option(
+            "--first-host",
+            help="How its bridge reaches the first broker, whose certificate must have it; the fleet's first host if "
+            "not given.",
+            show_default=False,
+        ),
+    ] = None,
+    twin: Annotated[
+        bool | None,
+        typer.Option(
+            "--twin/--no-twin",
+            help="A second broker for the members of the first one, behind the same name. Everything crosses.",
+            show_default=False,
+        ),
+    ] = None,
     fleet: Fleet = FLEET,
 ) -> None:
     """Write the folder of a further site's Mosquitto, with a bridge to the first one.
@@ -39,18 +65,18 @@ def bridge_command(
     both sites go on, and what must cross waits. Devices and applications of the site are added with --site. Write the
     folder again after each change of accounts and streams, anywhere, carry it over, and restart the site's Mosquitto.
     """
-    out = out.absolute()
+    out, place = out.absolute(), at or out.absolute()
     try:
         with FleetFolder.changing(fleet) as opened:
-            set_site(opened, site, tuple(host or ()), port)
-            crossing = write_site(opened, site, out)
+            set_site(opened, site, tuple(host or ()), port, first_host=first_host, is_twin=twin)
+            crossing = write_site(opened, site, out, at)
         is_running = opened.reload_broker()
     except OSError as error:
         raise InputError(f"{error.filename or out}: {error.strerror or error}") from None
     results_console().print(
         f"the broker of {site} is in {out}: {crossing} topics cross\n"
-        f"carry it to the same path there (it holds secrets), and start it:  mosquitto -c {out}/mosquitto.conf\n"
-        f"or as a service:  segue fleet install --site {out}\n"
+        f"carry it to {place} there (it holds secrets), and start it:  mosquitto -c {place}/mosquitto.conf\n"
+        f"or as a service:  segue fleet install --site {place}\n"
         f"devices there:    segue fleet add-device NAME --site {site} --fleet {fleet}",
         soft_wrap=True,
         markup=False,
