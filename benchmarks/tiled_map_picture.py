@@ -6,13 +6,13 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from benchmarks.tiled_map import PAYS, MapCell
 from services.cli.render.chart_style import COLORS, chart_style
 from services.cli.render.plotting import write_figure
 
-_WIDTH_IN: Final = 9.0
+_COLUMN_IN: Final = 3.4
 _ROW_IN: Final = 2.4
 _LINES: Final = (
     ("single_ms", "best single device", "--", "o"),
@@ -29,12 +29,12 @@ def write_picture(cells: Sequence[MapCell], path: Path) -> None:
     """
     models, fleets = (list(dict.fromkeys(getattr(each, key) for each in cells)) for key in ("model", "fleet"))
     with chart_style():
-        figure = Figure(figsize=(_WIDTH_IN, _ROW_IN * len(models) + 0.6), layout="constrained")
+        figure = Figure(figsize=(_COLUMN_IN * len(fleets), _ROW_IN * len(models) + 0.6), layout="constrained")
         panels = figure.subplots(len(models), len(fleets), squeeze=False, sharex=True)
         for row, model in enumerate(models):
             for column, fleet in enumerate(fleets):
                 own = [each for each in cells if (each.model, each.fleet) == (model, fleet)]
-                _draw(panels[row, column], own, f"{model}, devices {fleet}")
+                _draw(panels[row, column], own, f"{model}: {fleet}")
         for axes in panels[-1]:
             axes.set_xlabel("bandwidth of each link, Mbps")
         for row in panels:
@@ -48,7 +48,6 @@ def _draw(axes: Axes, cells: Sequence[MapCell], title: str) -> None:
     bandwidths = [each.bandwidth_mbps for each in cells]
     axes.set_title(title)
     axes.set_xscale("log")
-    axes.set_yscale("log")
     for place, each in enumerate(cells):
         if each.gain > PAYS:
             low = bandwidths[place] if place == 0 else (bandwidths[place - 1] * bandwidths[place]) ** 0.5
@@ -71,6 +70,4 @@ def _draw(axes: Axes, cells: Sequence[MapCell], title: str) -> None:
     axes.set_xticks(bandwidths)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.margins(y=0.2)
+    axes.set_ylim(0, 1.15 * max(max(each.single_ms, each.sequential_ms) for each in cells))
