@@ -12,14 +12,14 @@ PROBLEM = meshed(
 def test_the_plan_is_that_of_the_best_episode() -> None:
     seen: list[tuple[int, int, float]] = []
     strategy = Distredge().reporting(lambda *step: seen.append(step))
-    answer = strategy.solve(PROBLEM, seed=1, time_budget_s=0.2)
+    answer = strategy.solve(PROBLEM, seed=1, time_budget_s=0.1)
     assert isinstance(answer, Plan)
     assert answer.cost == seen[-1][2] == min(best for *_, best in seen)
-    # 40 splits of time budget: as many episodes as the volumes allow.
+    # 20 splits of time budget: as many episodes as the volumes allow.
     volumes = len(strategy.partition(group_of(PROBLEM), 1))
-    assert [episode for episode, *_ in seen] == list(range(1, 40 // volumes + 1))
-    assert {total for _, total, _ in seen} == {40 // volumes}
-    assert solve(with_strategy(PROBLEM, "distredge"), seed=1, time_budget_s=0.2) == answer
+    assert [episode for episode, *_ in seen] == list(range(1, 20 // volumes + 1))
+    assert {total for _, total, _ in seen} == {20 // volumes}
+    assert solve(with_strategy(PROBLEM, "distredge"), seed=1, time_budget_s=0.1) == answer
 
 
 def test_only_a_long_search_reports_its_progress() -> None:

@@ -33,7 +33,7 @@ def every_row_once(problem: Problem, route: Route) -> None:
 def test_plans_make_every_row_once_and_keep_the_constraints(entry: BuiltIn) -> None:
     strategy, rng = entry.load(), random.Random("spatial")
     plans = tiled = 0
-    for _ in range(40):
+    for _ in range(25):
         problem = random_spatial_problem(rng)
         answer = strategy.solve(problem, seed=1, time_budget_s=0.01)
         if isinstance(answer, Infeasible):
@@ -47,8 +47,8 @@ def test_plans_make_every_row_once_and_keep_the_constraints(entry: BuiltIn) -> N
         assert answer.cost == pytest.approx(costs.latency_ms(problem.streams[0], route))
         tiled += route.tiled
         assert strategy.solve(problem, seed=1, time_budget_s=0.01) == answer
-    assert plans > 10
-    assert (tiled > 4) == (strategy.name != "offload")
+    assert plans > 6
+    assert (tiled > 2) == (strategy.name != "offload")
 
 
 @pytest.mark.parametrize("entry", SPATIAL, ids=lambda entry: entry.name)

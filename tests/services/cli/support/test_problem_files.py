@@ -1,12 +1,17 @@
 """Reading and solving of problem files, with notes and faults on standard error."""
 
 import ctypes
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from services.cli.support.problem_files import solver_output_on_stderr
+from planning.strategies.spatial.distredge import Distredge
+from planning.strategies.spatial.offload import OFFLOAD
+from services.cli.support import problem_files
+from services.cli.support.problem_files import shown_progress, solver_output_on_stderr
 from tests.support.offline_commands import run_offline
 from tests.support.shared_paths import INSTANCES
 
@@ -74,3 +79,18 @@ def test_a_rate_that_the_plan_does_not_keep_up_with_is_noted(command: str) -> No
     assert "queue" not in calm.stderr
     assert "would be busy" in crowded.stderr
     assert json.loads(crowded.stdout)
+
+
+def test_a_long_search_shows_its_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy, shown = Distredge(), io.StringIO()
+    with shown_progress(strategy) as silent:
+        assert silent is strategy
+    monkeypatch.setattr(problem_files, "notes_console", lambda: Console(file=shown, force_terminal=True, width=80))
+    with shown_progress(strategy) as reporting:
+        assert isinstance(reporting, Distredge)
+        assert reporting.progress is not None
+        reporting.progress(3, 4, 12.5)
+    assert "best so far 12.5 ms" in shown.getvalue()
+    assert "3/4" in shown.getvalue()
+    with shown_progress(OFFLOAD) as short:
+        assert short is OFFLOAD
