@@ -43,7 +43,7 @@ from shared.policy import Objective
 # The seven methods that DistrEdge is compared with.
 BASELINES: Final = (COEDGE, MODNN, MEDNN, DEEPTHINGS, DEEPERTHINGS, AOFL, OFFLOAD)
 
-# Volumes split per second of time budget, each with an update of the networks, on one of the cores of 2021's laptops.
+# Volumes split per second of time budget, each with an update of the networks, which takes 5 ms on an idle core.
 SPLITS_PER_SECOND: Final = 200
 
 
@@ -55,8 +55,8 @@ class Distredge:
     agent on the predicted times and returns the best splits that it ever tried. The published 4000 episodes need a time
     budget of 4000 x volumes / SPLITS_PER_SECOND seconds. With less there are fewer, half of them with random actions.
 
-    A seeded instance also tries simple ratios in its volumes, and every baseline's plan, so that it never
-    costs more than one of them, or than the search alone.
+    A seeded instance also tries simple ratios in its volumes, and every baseline's plan, so that its answer never costs
+    more than one of them, or than the search alone.
     """
 
     traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.LATENCY}), cost_class=CostClass.SEARCH)
