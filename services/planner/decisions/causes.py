@@ -147,9 +147,13 @@ def _device_differences(before: Problem, after: Problem, snapshot: FleetSnapshot
             text = f"{text}, other streams included" if shared else text
             cause = Cause(RerouteCause.LOAD_CHANGED, text, at_s)
             yield _Difference(cause, _with(after, name, load_factor=known.load_factor))
-        if (known.block_ms, known.segment_overhead_ms) != (device.block_ms, device.segment_overhead_ms):
+        # Times by rows that come or go do so with the rows of the model.
+        row_ms = known.row_ms if known.row_ms and device.row_ms else device.row_ms
+        profiled = (known.block_ms, known.segment_overhead_ms, row_ms)
+        if profiled != (device.block_ms, device.segment_overhead_ms, device.row_ms):
             cause = Cause(RerouteCause.PROFILE_CHANGED, f"profile of {name} changed")
-            undone = _with(after, name, block_ms=known.block_ms, segment_overhead_ms=known.segment_overhead_ms)
+            overhead_ms = known.segment_overhead_ms
+            undone = _with(after, name, block_ms=known.block_ms, segment_overhead_ms=overhead_ms, row_ms=row_ms)
             yield _Difference(cause, undone)
         if known.memory_bytes != device.memory_bytes:
             cause = Cause(RerouteCause.STREAM_CHANGED, f"memory left on {name} changed")
@@ -161,7 +165,14 @@ def _stream_differences(before: Problem, after: Problem) -> Iterator[_Difference
     for name in old.keys() & new.keys():
         if differs(old[name].input_bytes, new[name].input_bytes):
             text = f"requests {_moved(old[name].input_bytes / 1000, new[name].input_bytes / 1000, 'kB')}"
-            yield _Difference(Cause(RerouteCause.STREAM_CHANGED, text), replace(after, models={**new, name: old[name]}))
+            undone = replace(new[name], input_bytes=old[name].input_bytes)
+            yield _Difference(Cause(RerouteCause.STREAM_CHANGED, text), replace(after, models={**new, name: undone}))
+        rows = [block.rows for block in old[name].blocks]
+        if len(rows) == len(new[name].blocks) and rows != [block.rows for block in new[name].blocks]:
+            text = "stages may be split into tiles now" if not any(rows) else "stages may not be split as before"
+            blocks = (replace(block, rows=own) for block, own in zip(new[name].blocks, rows, strict=True))
+            undone = replace(new[name], blocks=tuple(blocks))
+            yield _Difference(Cause(RerouteCause.PROFILE_CHANGED, text), replace(after, models={**new, name: undone}))
     yield from _member_differences(before, after)
 
 

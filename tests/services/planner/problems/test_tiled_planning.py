@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planning.problem.problem import RowProfile
+from services.planner.decisions.causes import find_cause
 from services.planner.decisions.committed_routes import joint_cost
 from services.planner.problems.profile_requests import ProfileKey, missing_profiles
 from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet
@@ -17,12 +18,15 @@ from services.planner.problems.tiled_planning import (
     unmeasured_tiles,
 )
 from shared.messages.devices import REFUSED_MS, BlockRefusal, BlockRowTimes, Profile, State
+from shared.messages.events import RerouteCause
 from shared.messages.models import Manifest, ManifestRows
+from shared.messages.streams import StreamUsage
 from shared.policy import DeviceRule, Policy
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import (
     PI_MS,
     SERVER_MS,
+    after,
     candidate_of,
     declaration,
     link,
@@ -184,6 +188,20 @@ def test_stages_are_split_only_where_that_is_faster(mbps: float, wins: bool) -> 
     assert any(stage.tiles for stage in found.routes[0].stages) is wins
     assert (joint_cost(problem_of(snapshot), {"camera": found.routes}) < 165.0) is wins
     assert not any(stage.tiles for stage in whole.routes[0].stages)
+
+
+def test_the_reason_of_a_reroute_to_tiles_is_that_they_are_possible() -> None:
+    tables = {"b1": ((28, 21.0),), "b2": ((28, 21.0),)}
+    links = (link("pi", "server", 1000.0), link("server", "pi", 1000.0))
+    before = unmeasured_world(profile("server", PI_MS), *links)
+    both = measured("server", PI_MS, **tables), measured("pi", PI_MS, **tables)
+    later = after(before, *both, StreamUsage(stream="camera", input_bytes=95_500))
+    old, new = problem_of(before), problem_of(later)
+    routes = [{"camera": candidate_of(problem).routes} for problem in (old, new)]
+    cause = find_cause(old, new, *routes, later)
+    assert (cause.cause, cause.text) == (RerouteCause.PROFILE_CHANGED, "stages may be split into tiles now")
+    back = find_cause(new, old, *reversed(routes), before)
+    assert back.text == "stages may not be split as before"
 
 
 def test_rows_of_a_block() -> None:
