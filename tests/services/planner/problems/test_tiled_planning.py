@@ -197,10 +197,10 @@ def test_the_reason_of_a_reroute_to_tiles_is_that_they_are_possible() -> None:
     both = measured("server", PI_MS, **tables), measured("pi", PI_MS, **tables)
     later = after(before, *both, StreamUsage(stream="camera", input_bytes=95_500))
     old, new = problem_of(before), problem_of(later)
-    routes = [{"camera": candidate_of(problem).routes} for problem in (old, new)]
-    cause = find_cause(old, new, *routes, later)
+    whole, split = ({"camera": candidate_of(problem).routes} for problem in (old, new))
+    cause = find_cause(old, new, whole, split, later)
     assert (cause.cause, cause.text) == (RerouteCause.PROFILE_CHANGED, "stages may be split into tiles now")
-    back = find_cause(new, old, *reversed(routes), before)
+    back = find_cause(new, old, split, whole, before)
     assert back.text == "stages may not be split as before"
 
 
