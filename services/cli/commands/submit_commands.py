@@ -186,7 +186,7 @@ def _show_result(file: Path, outcome: Outcome) -> None:
     results_console().print(f"{file}: {answer}  ({latency_ms(outcome):.1f} ms)", soft_wrap=True)
     if outcome.error and outcome.error != answer:
         notes_console().print(f"{file}: note: {outcome.error}", soft_wrap=True)
-    for line in _time_lines(outcome):
+    for line in time_lines(outcome):
         results_console().print(f"    {line}", soft_wrap=True, style="dim")
 
 
@@ -207,14 +207,16 @@ def burst_text(outcomes: Sequence[_Ending]) -> str:
     )
 
 
-def _time_lines(outcome: Outcome) -> list[str]:
+def time_lines(outcome: Outcome) -> list[str]:
     """Return a line per stage or tile: the transfer to it, its queue and its computing time."""
     lines = [f"{1000 * (outcome.dispatched_at_s - outcome.accepted_at_s):8.1f} ms waiting at the source"]
-    before_s, way = outcome.dispatched_at_s, ""
+    before_s, way, in_parts = outcome.dispatched_at_s, "", False
     for stage in outcome.trace:
-        if stage.rows is not None:
-            lines.append(_tile_line(stage, outcome.dispatched_at_s))
-            before_s, way = _end_s(stage), ""
+        # The input of a tile, and of a stage behind tiles, comes in parts and from several devices.
+        in_parts, was_tiled = stage.rows is not None, in_parts
+        if in_parts or was_tiled:
+            lines.append(_parts_line(stage, outcome.dispatched_at_s))
+            before_s, way = stage.sent_at_s or _end_s(stage), ""
             continue
         travelled_ms = 1000 * (stage.received_at_s - before_s)
         lines.append(
@@ -226,14 +228,13 @@ def _time_lines(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _tile_line(tile: StageTrace, dispatched_at_s: float) -> str:
-    """Return the line of a tile: when its first rows came, counted from the dispatch, and what it took from then on."""
-    top, bottom = tile.rows or (0, 0)
-    sent = f", sent {tile.output_bytes / 1000:.1f} kB" if tile.output_bytes else ""
+def _parts_line(stage: StageTrace, dispatched_at_s: float) -> str:
+    """Return the line of an input in parts: its first rows, counted from the dispatch, and what follows from there."""
+    rows = "" if stage.rows is None else f"rows [{stage.rows[0]},{stage.rows[1]}) of "
     return (
-        f"{1000 * (tile.received_at_s - dispatched_at_s):8.1f} ms after the start: first rows at {tile.device}, "
-        f"{tile.wait_ms:.1f} ms wait for the others, {tile.queue_ms:.1f} ms queue, {tile.compute_ms:.1f} ms for rows "
-        f"[{top},{bottom}) of blocks [{tile.start},{tile.stop}){sent}"
+        f"{1000 * (stage.received_at_s - dispatched_at_s):8.1f} ms until first rows at {stage.device}, "
+        f"{stage.wait_ms:.1f} ms until the last, {stage.queue_ms:.1f} ms queue, {stage.compute_ms:.1f} ms for {rows}"
+        f"blocks [{stage.start},{stage.stop})"
     )
 
 
