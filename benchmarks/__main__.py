@@ -60,6 +60,7 @@ def planning(results: Any) -> str:
 BENCHMARKS: Final = (
     Benchmark("cutting"),
     Benchmark("tiles_exact"),
+    Benchmark("tiled_planning"),
     Benchmark("planning", ("--repeats", "1", "--time-budget-s", "0.05"), planning),
     Benchmark("simulation"),
     # Those of DistrEdge train: `make papers`.

@@ -220,6 +220,19 @@ def test_work_is_done_under_changing_load(discipline: QueueDiscipline, quantum_m
         assert done_ms + (end_ms - since_ms) * rate == pytest.approx(20)
 
 
+@pytest.mark.parametrize("separate_links", [False, True])
+def test_a_slower_link_slows_its_own_sendings_with_or_without_separate_links(separate_links: bool) -> None:
+    rows = Block("x", 9000, rows=RowProfile(9))
+    devices = {"phone": Device(separate_links=separate_links), "a": Device({"m": (9.0,)}), "b": Device({"m": (9.0,)})}
+    links = (Link("phone", "a", 8.0), Link("phone", "b", 8.0))
+    problem = Problem({"m": Model(9000, (rows,), None, 9)}, devices, links, (Stream("s", "m", "phone"),))
+    plan = {"s": StreamPlan((Route((Stage(0, 1, (Tile("a", (0, 3)), Tile("b", (3, 9)))),)),))}
+    run = simulate(problem, plan, changes=[BandwidthChange(1, "phone", "b", 4.0)])
+    # Of 6 ms for b, one is done at the full rate if both links are used at once.
+    assert run.link_ms()["phone", "b"] == pytest.approx(1 + 10 if separate_links else 12)
+    assert run.link_ms()["phone", "a"] == pytest.approx(3)
+
+
 def test_the_same_story_gives_the_same_timeline() -> None:
     changes = [LoadChange(100, "server", 3.0), LoadChange(300, "server", None), LoadChange(350, "server", 1.0)]
     plans = _random_plans(random.Random(1))

@@ -174,6 +174,41 @@ def test_tabulated_rows() -> None:
     assert [own.duration_ms for own in _operations(problem, Stage(0, 1, HALF)) if own.work is Work.COMPUTE] == [50, 80]
 
 
+def test_rows_in_steps() -> None:
+    problem = _two_devices(_conv())
+    stepped = replace(problem.devices["b"], row_step=4)
+    problem = replace(problem, devices={**problem.devices, "b": stepped})
+    # Five of ten rows take the time of eight.
+    assert [own.duration_ms for own in _operations(problem, Stage(0, 1, HALF)) if own.work is Work.COMPUTE] == [50, 80]
+
+
+def _scattered(*, separate_links: bool) -> tuple[Problem, Route]:
+    """A source that only sends: a third of 9 rows to each of three devices, 1000 bytes per row at 8 Mbps."""
+    names, times = ("a", "b", "c"), {"m": (9.0,)}
+    model = Model(9000, (Block("x", 9000, rows=RowProfile(9)),), None, 9)
+    devices = {"phone": Device(separate_links=separate_links), **dict.fromkeys(names, Device(times))}
+    links = tuple(Link("phone", name, 8.0) for name in names)
+    tiles = tuple(Tile(name, (3 * at, 3 * at + 3)) for at, name in enumerate(names))
+    return Problem({"m": model}, devices, links, (Stream("s", "m", "phone", "phone"),)), Route((Stage(0, 1, tiles),))
+
+
+def test_separate_links_send_at_once_and_a_shared_one_in_turn() -> None:
+    # 3 ms per sending, 3 ms per tile, and 3 ms back over each device's own link.
+    for separate_links, latency_ms, bottleneck_ms in ((False, 9 + 3 + 3, 9), (True, 3 + 3 + 3, 3)):
+        problem, route = _scattered(separate_links=separate_links)
+        costs, stream = CostModel(problem), problem.streams[0]
+        assert costs.latency_ms(stream, route) == latency_ms
+        assert costs.predict({"s": StreamPlan((route,))}).throughput_hz == pytest.approx(1000 / bottleneck_ms)
+        assert costs.busy_ms(stream, route)["phone", Work.SEND] == 9
+
+
+def test_a_burst_fills_separate_links_as_the_predicted_throughput_says() -> None:
+    problem, route = _scattered(separate_links=True)
+    burst = StreamPlan((replace(route, jobs=50),), tuple(range(50)))
+    # Each of the three resources in a row is busy for 3 ms per request.
+    assert CostModel(problem).makespan_ms({"s": burst}) == pytest.approx(9 + 49 * 3)
+
+
 def test_requests_of_a_burst_overlap_within_the_bound_of_the_bottleneck() -> None:
     problem, route = _two_volumes()
     plans = {"s": StreamPlan((replace(route, jobs=40),), tuple(range(40)))}
