@@ -14,16 +14,20 @@ from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, same_route_for_all
 from planning.search.tiled_bounds import may_split
 from planning.strategies.shortest_path import ShortestPath
-from planning.strategies.traits import ROUTE_OBJECTIVES, CostClass, Traits, Trial
+from planning.strategies.traits import ROUTE_OBJECTIVES, BudgetLimit, CostClass, Traits, Trial
 from planning.tiled_search.batch_costs import BatchCosts
 from planning.tiled_search.plan_batch import chain_of, route_of
-from planning.tiled_search.tile_tables import TileTables, tile_tables
+from planning.tiled_search.tile_tables import MOST_DEVICES, MOST_UNITS, TileTables, tile_tables
 from planning.tiled_search.tiled_descent import DescentWork, Score, TiledDescent
 from planning.tiled_search.volume_programme import best_volumes
 from shared.policy import Objective
 
 # Work of the local search per second of time budget; see `DescentWork`.
 WORK_PER_SECOND = 4_000_000
+
+# Pairs of blocks and device of all streams but the first, per second of time budget, up to which ``auto`` tries it: the
+# dynamic programme of a stream does not depend on the budget.
+PAIRS_PER_SECOND = 40_000
 
 # Number of devices up to which every subset of them is tried; of more, those that come first in some ranking.
 ALL_SUBSETS = 4
@@ -52,7 +56,11 @@ class Tiled:
     name: str = "tiled"
     description: str = "stages split into tiles of rows where that is better, by search on the exact costs"
     citation: str = "this project; for its subject DistrEdge (Hou et al., IPDPS 2022)"
-    trial: Trial | None = field(default_factory=lambda: Trial(turn=35, applies=_is_searched))
+    trial: Trial | None = field(
+        default_factory=lambda: Trial(
+            turn=35, applies=_is_searched, limits=(BudgetLimit(_further_pairs, PAIRS_PER_SECOND),)
+        )
+    )
 
     def solve(
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
@@ -86,6 +94,11 @@ def _is_searched(problem: Problem) -> bool:
     else:
         alone = objective in _OF_LATENCY and sum(stream.jobs for stream in problem.streams) == 1
     return alone and may_split(problem)
+
+
+def _further_pairs(problem: Problem) -> int:
+    sizes = [min(len(problem.models[stream.model].blocks), MOST_UNITS) ** 2 for stream in problem.streams[1:]]
+    return sum(sizes) * min(len(problem.devices), MOST_DEVICES)
 
 
 def _best_route(context: PlanningContext, stream: Stream, known: Route | None, time_budget_s: float) -> Route | None:

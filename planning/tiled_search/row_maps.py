@@ -66,6 +66,36 @@ def units_of(model: Model) -> tuple[Unit, ...]:
     return tuple(units)
 
 
+def fewer_units(units: Sequence[Unit], cut_bytes: Sequence[float], most: int) -> tuple[Unit, ...]:
+    """Return at most ``most`` units, by joining neighbours across the cuts that the most bytes cross.
+
+    Units that a tile may hold are not joined with others, so that there may remain more.
+
+    Args:
+        units: in running order.
+        cut_bytes: size of what crosses the cut before every unit, and after the last.
+        most: number to reach.
+    """
+    inner = [cut for cut in range(1, len(units)) if units[cut - 1].tileable == units[cut].tileable]
+    inner.sort(key=lambda cut: -cut_bytes[cut])
+    joined = set(inner[: max(0, len(units) - most)])
+    groups: list[list[Unit]] = []
+    for place, unit in enumerate(units):
+        if place in joined:
+            groups[-1].append(unit)
+        else:
+            groups.append([unit])
+    return tuple(_joined(group) for group in groups)
+
+
+def _joined(units: Sequence[Unit]) -> Unit:
+    if len(units) == 1:
+        return units[0]
+    maps = segment_map(units)
+    pairs = [RowMap(tops, bottoms) for tops, bottoms in zip(maps.tops, maps.bottoms, strict=True)]
+    return Unit(units[0].start, units[-1].stop, units[0].tileable, units[-1].height, tuple(pairs[1:]), pairs[0])
+
+
 def segment_map(units: Sequence[Unit]) -> RowMap:
     """Return the rows of the input of successive units, then of each of their blocks, by rows of their output.
 

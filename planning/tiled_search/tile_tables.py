@@ -12,10 +12,17 @@ from planning.problem.plan import RAW
 from planning.problem.problem import Device, Model, Problem, RowTable, Stream
 from planning.search.arrays import Array, Flags, Index
 from planning.search.device_network import DeviceNetwork
-from planning.tiled_search.row_maps import RowMap, Unit, height_at, segment_map, units_of
+from planning.tiled_search.row_maps import RowMap, Unit, fewer_units, height_at, segment_map, units_of
+from shared.link_time import transfer_ms
 
 # Largest number of times in `TileTables.time_ms`.
 MAX_TIMES = 4_000_000
+
+# Units beyond this number are joined, because the search looks at every pair of cuts.
+MOST_UNITS = 24
+
+# Of more devices, those that would do the whole model soonest are looked at.
+MOST_DEVICES = 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,13 +118,15 @@ class TileTables:
 
 def tile_tables(problem: Problem, stream: Stream, network: DeviceNetwork) -> TileTables | None:
     """Return the arrays of a stream; None if they are too large, or nothing of the model can be split."""
-    model, able = problem.models[stream.model], network.able(stream.model)
+    model, able = problem.models[stream.model], _soonest(problem, stream, network)
     ends = [stream.source] if stream.sink is None else [stream.source, stream.sink]
     nodes = tuple(dict.fromkeys((*able, *ends)))
     most_rows = max((block.rows.output_rows for block in model.blocks if block.rows is not None), default=0)
     if most_rows < 2 or len(model.blocks) * len(nodes) * most_rows > MAX_TIMES:
         return None
+    sizes = [min(each.size_bytes for each in own) for own in network.offers(stream.model)]
     units = units_of(model)
+    units = fewer_units(units, [sizes[0], *(sizes[unit.stop] for unit in units)], MOST_UNITS)
     if not any(unit.tileable and unit.height > 1 for unit in units):
         return None
     devices = [problem.devices[name] for name in nodes]
@@ -151,6 +160,23 @@ def tile_tables(problem: Problem, stream: Stream, network: DeviceNetwork) -> Til
         compute_w=np.array([each.power_active_w - each.power_idle_w for each in devices]),
         send_w=send_w,
     )
+
+
+def _soonest(problem: Problem, stream: Stream, network: DeviceNetwork) -> tuple[str, ...]:
+    """Return the devices that may compute, or the first of many by the time to get the input and run the model."""
+    able = network.able(stream.model)
+    if len(able) <= MOST_DEVICES:
+        return able
+    input_bytes = problem.models[stream.model].input_bytes
+
+    def whole_ms(name: str) -> float:
+        device, link = problem.devices[name], network.link(stream.source, name)
+        own_ms = device.slowdown * sum(device.block_ms[stream.model])
+        if name == stream.source:
+            return own_ms
+        return own_ms + transfer_ms(input_bytes, link.latency_ms, link.bandwidth_mbps) if link else float("inf")
+
+    return tuple(sorted(able, key=whole_ms)[:MOST_DEVICES])
 
 
 def times_by_rows_ms(whole_ms: float, table: RowTable | None, of: int, step: int) -> Array:

@@ -8,7 +8,7 @@ from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.plan_file import read_plan
 from planning.problem.plan import Constraint, Infeasible, Plan
-from planning.problem.problem import Device, Link, Problem, Stream
+from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 from planning.simulation.simulation import simulate
 from planning.strategies.registry import solve, with_strategy
 from shared.policy import Objective, Policy
@@ -124,3 +124,14 @@ def test_a_source_that_only_sends_and_links_of_its_own_to_each_device() -> None:
     apart = replace(problem, devices=devices)
     in_turn = replace(problem, devices={**problem.devices, "pi0": Device()})
     assert _solved(apart).cost < _solved(in_turn).cost
+
+
+def test_long_models_and_many_devices_are_planned_in_bounded_work() -> None:
+    rows = RowProfile(56, 3, 1, 1)
+    blocks = tuple(Block(f"b{index}", 56 * 2000.0, rows=rows) for index in range(150))
+    names = [f"d{index}" for index in range(60)]
+    devices = {name: Device({"m": (2.0,) * 150}) for name in names}
+    links = tuple(Link("d0", name, 300.0) for name in names[1:])
+    problem = Problem({"m": Model(112_000.0, blocks, None, 56)}, devices, links, (Stream("s", "m", "d0", "d0"),))
+    answer = _solved(problem)
+    assert answer.cost < _solved(problem, "shortest_path").cost

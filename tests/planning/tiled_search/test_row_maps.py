@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from planning.problem.problem import Block, Model, RowProfile
-from planning.tiled_search.row_maps import height_at, segment_map, units_of
+from planning.tiled_search.row_maps import fewer_units, height_at, segment_map, units_of
 from planning.tiles.rows import tile_rows
 from tests.support.tiled_problems import random_tiled_problem
 
@@ -60,3 +60,21 @@ def test_a_block_of_which_some_row_needs_no_row_of_its_input_is_in_no_tile() -> 
 def test_the_height_at_a_cut_without_row_data_is_one() -> None:
     model = Model(80, (Block("fc", 10), Block("fc", 10), Block("pool", 80, rows=POOL)))
     assert [height_at(model, cut) for cut in range(4)] == [1, 1, 8, 4]
+
+
+def test_units_are_joined_across_the_largest_cuts_and_compute_the_same_rows() -> None:
+    model = Model(80, (*(Block(name, 80, rows=CONV) for name in "abcd"), Block("fc", 10), Block("end", 10)), None, 8)
+    units = units_of(model)
+    fewer = fewer_units(units, [80, 90, 10, 70, 60, 50, 5], 4)
+    assert [(unit.start, unit.stop, unit.tileable) for unit in fewer] == [
+        (0, 2, True),
+        (2, 4, True),
+        (4, 5, False),
+        (5, 6, False),
+    ]
+    assert fewer_units(units, [0] * 7, 6) == units
+    # Never across the end of what can be split.
+    assert [(unit.start, unit.stop) for unit in fewer_units(units, [0] * 7, 1)] == [(0, 4), (4, 6)]
+    for whole, parts in ((fewer[:1], units[:2]), (fewer[:2], units[:4])):
+        assert np.array_equal(segment_map(whole).tops, segment_map(parts).tops)
+        assert np.array_equal(segment_map(whole).bottoms, segment_map(parts).bottoms)
