@@ -41,7 +41,7 @@ PUBLISHED = (
 # Parts of a boundary's rows on the grid of the yardstick, by number of devices.
 PARTS = {2: 16, 3: 16, 4: 8}
 # Blocks and devices of random instances, and how many there are.
-SIZES = ((10, 4, 100), (20, 16, 20))
+SIZES = ((10, 4, 30), (20, 16, 8))
 QUICK_SIZES = ((10, 4, 5), (20, 16, 1))
 
 
