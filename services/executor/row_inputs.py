@@ -8,7 +8,6 @@ The order of age is the same on all devices, so that the oldest request never gi
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -162,7 +161,7 @@ class RowInputs:
         _unite(known.trace, header.trace)
         if complete is not None:
             trace = tuple(sorted(known.trace.values(), key=lambda entry: (entry.start, entry.rows or ())))[:MAX_TRACE]
-            wait_ms = max(0.0, 1000 * (time.monotonic() - complete.first_at_s))
+            wait_ms = max(0.0, 1000 * (received_s - complete.first_at_s))
             onward = header.model_copy(update={"trace": trace, "tensors": ()})
             self._on_input(FeatureMap(onward, _tensors(complete), wait_ms), layout.size_bytes, complete.first_at_s)
         elif self._inputs.is_under_way(key):
