@@ -165,7 +165,11 @@ def _open_both(path: Path) -> tuple[Journal, OutcomeLog]:
         log = OutcomeLog(path.with_name(f"{path.name}-outcomes"))
         with journal.transaction():
             for outcome in log.read():
-                journal.take_over(outcome)
+                try:
+                    journal.take_over(outcome)
+                except (TypeError, ValueError) as error:
+                    # Of another release, perhaps. The request is computed again.
+                    _LOGGER.error("an outcome of stream %s in the journal's log is left out: %s", outcome.stream, error)
         log.clear()
     except BaseException:
         journal.close()

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgpack
 
@@ -145,6 +145,8 @@ def _record(data: bytes) -> tuple[LoggedOutcome, int] | None:
     if len(body) < length or zlib.crc32(body) != checksum:
         return None
     with contextlib.suppress(ValueError, TypeError, msgpack.exceptions.UnpackException):
-        fields: dict[str, Any] = msgpack.unpackb(body)
-        return LoggedOutcome(**fields), _HEAD.size + length
+        outcome = LoggedOutcome(**msgpack.unpackb(body))
+        types = (outcome.stream, str), (outcome.request, bytes), (outcome.payload, bytes), (outcome.content_type, str)
+        if all(isinstance(value, expected) for value, expected in (*types, (outcome.at_s, float))):
+            return outcome, _HEAD.size + length
     return None

@@ -2,9 +2,11 @@ import asyncio
 import itertools
 import sqlite3
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from services.executor.source.journal import Journal, StoredOutcome, pack_request
@@ -102,6 +104,18 @@ async def test_a_logged_outcome_survives_a_crash_before_its_transaction(tmp_path
             assert [(each.request_id, each.unpublished is not None) for each in outcomes] == [("r", True)]
             assert await journal.read(lambda opened: opened.outcome("s", "r")) == StoredOutcome(b"done", "text")
     assert (tmp_path / "j.sqlite-outcomes").stat().st_size == 0
+
+
+@pytest.mark.parametrize("request_bytes", [b"\x05", b"\xc1", msgpack.packb({"of_a_later_release": 1})])
+async def test_an_outcome_that_cannot_be_read_keeps_no_device_from_starting(
+    tmp_path: Path, request_bytes: bytes
+) -> None:
+    path = tmp_path / "j.sqlite"
+    good = LoggedOutcome("s", pack_request(Request("r", 1, 0.0)), b"done", "text", 1.0)
+    async with JournalThread.open(path) as journal:
+        assert journal.log_outcomes([replace(good, request=request_bytes), good])
+    async with JournalThread.open(path) as journal:
+        assert await journal.read(lambda opened: opened.outcome("s", "r")) == StoredOutcome(b"done", "text")
 
 
 async def test_the_log_is_kept_until_all_of_it_is_written(tmp_path: Path) -> None:

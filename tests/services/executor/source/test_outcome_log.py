@@ -1,5 +1,9 @@
+import struct
+import zlib
+from dataclasses import asdict
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from services.executor.source.outcome_log import MAX_LOGGED_BYTES, LoggedOutcome, OutcomeLog
@@ -48,6 +52,15 @@ def test_a_damaged_record_is_not_taken_for_an_outcome(path: Path, place: int) ->
     data = bytearray(path.read_bytes())
     data[place] ^= 0xFF
     path.write_bytes(data)
+    assert opened(path).read() == []
+
+
+@pytest.mark.parametrize(
+    "fields", [[1], {"stream": "s"}, {**asdict(outcome(1)), "stream": 5}, {**asdict(outcome(1)), "at_s": None}]
+)
+def test_a_whole_record_of_something_else_is_no_outcome(path: Path, fields: object) -> None:
+    body = msgpack.packb(fields)
+    path.write_bytes(struct.pack("<II", len(body), zlib.crc32(body)) + body)
     assert opened(path).read() == []
 
 
