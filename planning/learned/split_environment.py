@@ -12,7 +12,7 @@ from planning.search.linear_costs import LinearCosts
 from planning.search.spatial_group import RowUnit, SpatialGroup
 from planning.search.volume_routes import Volume, counted_rows, most_rows, volume_route
 from planning.tiles.rows import TileRows, rows_at, tile_rows
-from shared.row_ranges import RowRange, intersection
+from shared.row_ranges import NOTHING, RowRange, intersection
 
 # Bounds of an action, those of tanh.
 LOW: Final = -1.0
@@ -87,7 +87,7 @@ class SplitEnvironment:
         rows = rows_of_action(action, last.rows or 0)
         self._rows.append(rows)
         arrived = dict(self._ends_ms)
-        needs = [self._tile(place, own).needed if own[0] < own[1] else (0, 0) for own in rows]
+        needs = [self._needed(place, own) for own in rows]
         row_bytes = self._linear.row_bytes(first.start)
         for holder, held in self._holders:
             for provider, needed in zip(self.group.providers, needs, strict=True):
@@ -160,9 +160,17 @@ class SplitEnvironment:
         if sender == receiver:
             return self._ends_ms[sender]
         sending = self._costs.send(sender, receiver, size_bytes, 0)
-        start_ms = max(self._ends_ms[sender], self._link_free_ms.get(sending.resource, 0.0))
-        self._link_free_ms[sending.resource] = start_ms + sending.duration_ms
+        start_ms = max(self._ends_ms[sender], self._link_free_ms.get(sending.server, 0.0))
+        self._link_free_ms[sending.server] = start_ms + sending.duration_ms
         return start_ms + sending.duration_ms
+
+    def _needed(self, place: int, rows: RowRange) -> RowRange:
+        """Return the rows of a volume's input that these rows of its output need."""
+        first, last = self.spans[place]
+        if rows[0] >= rows[1]:
+            return NOTHING
+        # All rows on one device are a stage without tiles, which receives even rows that no layer reads.
+        return (0, rows_at(self.group.model, first.start)) if rows == (0, last.rows) else self._tile(place, rows).needed
 
     def _tile(self, place: int, rows: RowRange) -> TileRows:
         key = place, rows
@@ -174,8 +182,10 @@ class SplitEnvironment:
     def _computing_ms(self, place: int, provider: int, rows: RowRange) -> float:
         key = place, provider, rows
         if key not in self._tile_ms:
-            name, tile = self.group.providers[provider], self._tile(place, rows)
-            self._tile_ms[key] = self._costs.tile_ms(
-                name, self.group.stream.model, self.spans[place][0].start, tile.computed
-            )
+            name, model, (first, last) = self.group.providers[provider], self.group.stream.model, self.spans[place]
+            if rows == (0, last.rows):
+                self._tile_ms[key] = self._costs.compute_ms(name, model, first.start, last.stop)
+            else:
+                computed = self._tile(place, rows).computed
+                self._tile_ms[key] = self._costs.tile_ms(name, model, first.start, computed)
         return self._tile_ms[key]

@@ -54,7 +54,11 @@ def test_times_agree_with_the_simulation() -> None:
         if group is None or len(group.providers) == 1 or not group.stretches() or group.units[-1].rows is None:
             continue
         # Neighbouring volumes on one device become one stage, which has one overhead.
-        devices = {name: replace(device, segment_overhead_ms=0) for name, device in problem.devices.items()}
+        own_links = rng.random() < 0.5
+        devices = {
+            name: replace(device, segment_overhead_ms=0, separate_links=own_links)
+            for name, device in problem.devices.items()
+        }
         environment = _environment(replace(problem, devices=devices))
         state: Floats | None = environment.reset()
         while state is not None:
