@@ -23,8 +23,8 @@ Job = tuple[int, RouteForm]
 # Objectives that depend on when jobs end.
 OF_ENDS = frozenset({Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
 
-# Work of a move and its evaluation beside that of the steps, in steps.
-EVALUATION = 70
+# Work of a move and its evaluation beside that of the steps, in steps: of a simulation, and where order is no matter.
+SIMULATION, EVALUATION = 70, 20
 
 # Work of a step where queues are not first come, first served, and where they share the processor.
 RANKED, SHARED = 2, 7
@@ -90,9 +90,11 @@ class SequenceCosts:
         return self._ranked_work(sum([len(form.steps) for _, form in jobs]))
 
     def _ranked_work(self, steps: int) -> int:
-        if not self.ordered or self._queue is QueueDiscipline.FIFO:
+        if not self.ordered:
             return EVALUATION + steps
-        return EVALUATION + steps * (SHARED if self._queue is QueueDiscipline.ROUND_ROBIN else RANKED)
+        if self._queue is QueueDiscipline.FIFO:
+            return SIMULATION + steps
+        return SIMULATION + steps * (SHARED if self._queue is QueueDiscipline.ROUND_ROBIN else RANKED)
 
     def evaluate(self, jobs: Sequence[Job], like: Evaluation | None = None) -> Evaluation:
         """Return the cost of the jobs.

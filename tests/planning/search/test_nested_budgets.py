@@ -2,7 +2,7 @@
 
 import random
 
-from planning.search.nested_budgets import LEAST_S, BudgetLevel, least_candidates, nested_budgets
+from planning.search.nested_budgets import IMPROVED_ALONE, LEAST_S, BudgetLevel, least_candidates, nested_budgets
 
 
 def test_a_larger_budget_begins_like_a_smaller_one() -> None:
@@ -25,7 +25,7 @@ def test_budgets_are_kept() -> None:
 
 def test_candidates_at_the_smallest_budget_only_are_the_same_at_any_larger_one() -> None:
     assert [least_candidates(budget_s) for budget_s in (0.02, 0.1, 1.0)] == [
-        (BudgetLevel(0.02, 0.02),),
-        (BudgetLevel(LEAST_S, 0.1),),
-        (BudgetLevel(LEAST_S, 1.0),),
+        (BudgetLevel(0.02, IMPROVED_ALONE * 0.02),),
+        (BudgetLevel(LEAST_S, IMPROVED_ALONE * 0.1),),
+        (BudgetLevel(LEAST_S, IMPROVED_ALONE * 1.0),),
     ]
