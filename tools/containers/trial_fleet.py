@@ -35,13 +35,13 @@ class TrialFleet:
     """
 
     def __init__(self, engine: ContainerEngine, folder: Path, limits: dict[str, dict[str, str]]) -> None:
-        """Begin in an empty folder."""
+        """Begin in an empty folder, without what an earlier trial may have left."""
         self.engine = engine
         self.folder = folder.absolute()
         self.limits = limits
         self._fleet = self.folder / "fleet"
         self._host, self._port = _own_address(), free_port()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.remove()
         self._fleet.mkdir(parents=True)
         self._fleet.chmod(0o711)
         os.chown(self._fleet, IMAGE_USER, IMAGE_USER)
@@ -163,9 +163,10 @@ class TrialFleet:
             time.sleep(0.2)
 
     def remove_containers(self) -> None:
-        """Remove containers, volumes and networks."""
-        for project in (*DEVICES, _SERVER_SIDE):
-            self.compose(project, "down", "--volumes", "--timeout", "5")
+        """Remove containers, volumes and networks: all, since the storage has no others."""
+        self.engine.run("rm", "--all", "--force", "--time", "5")
+        for kind in ("volume", "network"):
+            self.engine.run(kind, "prune", "--force")
 
     def remove(self) -> None:
         """Remove everything, files included."""
