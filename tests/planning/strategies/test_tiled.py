@@ -10,7 +10,7 @@ from planning.files.plan_file import read_plan
 from planning.problem.plan import Constraint, Infeasible, Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 from planning.simulation.simulation import simulate
-from planning.strategies.registry import solve, with_strategy
+from planning.strategies.registry import known_strategies, solve, with_strategy
 from shared.policy import Objective, Policy
 from tests.support.shared_paths import REPOSITORY
 from tests.support.tiled_problems import random_tiled_problem, tiles_example
@@ -77,6 +77,19 @@ def test_bursts_and_the_throughput_of_several_streams_are_planned_without_tiles(
         answer = _solved(each)
         assert answer.cost == _solved(each, "shortest_path").cost
         assert not any(route.tiled for plan in answer.streams.values() for route in plan.routes)
+
+
+def test_auto_does_not_try_it_where_no_stage_can_be_split() -> None:
+    problem = tiles_example()
+    model = problem.models["vgg16"]
+    whole = replace(model, blocks=tuple(replace(block, rows=None) for block in model.blocks))
+    devices = {name: replace(device, row_ms={}) for name, device in problem.devices.items()}
+    trial = known_strategies()["tiled"].trial
+    assert trial is not None
+    assert trial.applies is not None
+    assert trial.applies(problem)
+    assert not trial.applies(replace(problem, models={"vgg16": whole}, devices=devices))
+    assert not trial.applies(replace(problem, policy=Policy(objective=Objective.DELAY_VARIANCE)))
 
 
 def test_every_stream_is_planned_for_itself_where_latencies_add_up() -> None:
