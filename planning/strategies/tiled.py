@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -12,8 +12,17 @@ from planning.problem.problem import Problem, Stream
 from planning.search.arrays import Array, Index
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, same_route_for_all
+from planning.search.spatial_group import spatial_group
 from planning.search.tiled_bounds import may_split
 from planning.strategies.shortest_path import ShortestPath
+from planning.strategies.spatial import aofl, deepthings, modnn
+from planning.strategies.spatial.aofl import AOFL
+from planning.strategies.spatial.coedge import COEDGE
+from planning.strategies.spatial.deeperthings import DEEPERTHINGS
+from planning.strategies.spatial.deepthings import DEEPTHINGS
+from planning.strategies.spatial.mednn import MEDNN
+from planning.strategies.spatial.modnn import MODNN
+from planning.strategies.spatial.offload import OFFLOAD
 from planning.strategies.traits import ROUTE_OBJECTIVES, BudgetLimit, CostClass, Traits, Trial
 from planning.tiled_search.batch_costs import BatchCosts
 from planning.tiled_search.plan_batch import chain_of, route_of
@@ -35,6 +44,21 @@ ALL_SUBSETS = 4
 # Objectives whose cost is the latency of a request, of a single job.
 _OF_LATENCY = frozenset({Objective.LATENCY, Objective.MAKESPAN, Objective.TOTAL_DELAY})
 
+# Published rules whose routes the search begins with, too. Their choice of volumes takes long for longer models.
+SEEDS: Final = (
+    COEDGE,
+    MODNN,
+    MEDNN,
+    DEEPTHINGS,
+    DEEPERTHINGS,
+    AOFL,
+    OFFLOAD,
+    *modnn.VARIANTS,
+    *deepthings.VARIANTS,
+    *aofl.VARIANTS,
+)
+MOST_SEEDED_BLOCKS: Final = 60
+
 # Scores of plans that break a constraint, which rank behind all others.
 _BROKEN = 1e15
 
@@ -45,7 +69,8 @@ class Tiled:
 
     The local search moves rows between tiles, and moves, joins and divides stages. Devices leave, join or change
     places. It weighs the true times by rows, halo, every message, memory and encodings. It begins with the plans of the
-    dynamic programme and with the best route without tiles, which is the answer where nothing is better.
+    dynamic programme, those of published rules, and the best route without tiles, which is the answer where nothing is
+    better.
 
     It does not split stages of problems whose objective depends on how jobs of a burst wait for each other, nor for the
     throughput of several streams. Their answers are those of `ShortestPath`.
@@ -108,14 +133,22 @@ def _best_route(context: PlanningContext, stream: Stream, known: Route | None, t
         return None
     order = _row_order(tables)
     starts = best_volumes(tables, order, _weights(tables, order))
-    if known is not None and (chain := chain_of(tables, known)) is not None:
-        starts.append(chain)
+    routes = [*([] if known is None else [known]), *_published_routes(context, stream)]
+    starts += [chain for route in routes if (chain := chain_of(tables, route)) is not None]
     if not starts:
         return None
     needs_loads = context.problem.policy.objective not in _OF_LATENCY
     work = DescentWork(WORK_PER_SECOND * time_budget_s)
     best = TiledDescent(tables, _score(context.problem, stream), needs_loads, work).improved(starts)
     return route_of(tables, best)
+
+
+def _published_routes(context: PlanningContext, stream: Stream) -> list[Route]:
+    """Return the routes of the published rules for one stream, without those of models for which they take long."""
+    if len(context.problem.models[stream.model].blocks) > MOST_SEEDED_BLOCKS:
+        return []
+    group = spatial_group(context.network, stream)
+    return [] if group is None else list(dict.fromkeys(each.route(group) for each in SEEDS))
 
 
 def _score(problem: Problem, stream: Stream) -> Score:

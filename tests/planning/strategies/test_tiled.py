@@ -1,9 +1,11 @@
 """Plans with tiles, and without where those are better or the objective is another."""
 
+import random
 from dataclasses import replace
 
 import pytest
 
+from benchmarks.tiled_planning import random_chain
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.plan_file import read_plan
@@ -11,6 +13,7 @@ from planning.problem.plan import Constraint, Infeasible, Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 from planning.simulation.simulation import simulate
 from planning.strategies.registry import known_strategies, solve, with_strategy
+from planning.strategies.tiled import SEEDS
 from shared.policy import Objective, Policy
 from tests.support.shared_paths import REPOSITORY
 from tests.support.tiled_problems import random_tiled_problem, tiles_example
@@ -77,6 +80,17 @@ def test_bursts_and_the_throughput_of_several_streams_are_planned_without_tiles(
         answer = _solved(each)
         assert answer.cost == _solved(each, "shortest_path").cost
         assert not any(route.tiled for plan in answer.streams.values() for route in plan.routes)
+
+
+@pytest.mark.parametrize("seed", [203, 215, 233, 259, 280, 335])
+def test_no_published_rule_has_a_better_plan(seed: int) -> None:
+    """On these instances one of them does, if the search does not begin with their plans."""
+    rng = random.Random(seed)
+    blocks, devices = rng.choice([(6, 2), (8, 3), (10, 4), (14, 5), (12, 8)])
+    problem = random_chain(seed, blocks, devices)
+    answer = _solved(problem)
+    for strategy in SEEDS:
+        assert answer.cost <= _solved(problem, strategy.name).cost * (1 + 1e-9)
 
 
 def test_auto_does_not_try_it_where_no_stage_can_be_split() -> None:
