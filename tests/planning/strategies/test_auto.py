@@ -9,6 +9,7 @@ from planning.cost.cost_model import CostModel
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.scheduling import finishing_search
 from planning.strategies.registry import known_strategies, solve, with_strategy
 from planning.strategies.traits import CROWD_PER_SECOND, SEQUENCED_PER_SECOND
 from shared.policy import Objective, Policy
@@ -144,7 +145,9 @@ def test_more_budget_never_gives_a_worse_plan(objective: Objective, monkeypatch:
     """The levels and cycles of the search begin at a fifth of the usual ones, so that two of them take little time."""
     monkeypatch.setattr("planning.search.nested_budgets.LEAST_S", 0.02)
     monkeypatch.setattr("planning.scheduling.plan_finishing.STEPS_PER_SECOND", 700_000)
-    monkeypatch.setattr("planning.scheduling.finishing_search.FIRST_CYCLE", 10_000)
+    for name in ("USUAL_SCHEDULE", "EQUAL_SCHEDULE", "FEW_EQUAL_SCHEDULE"):
+        schedule = replace(getattr(finishing_search, name), first_cycle=10_000, second_cycle=20_000)
+        monkeypatch.setattr(finishing_search, name, schedule)
     rng = random.Random(f"budgets {objective.value}")
     for _ in range(6):
         problem = random_joint_problem(rng, objective, constrained=rng.random() < 0.5)
