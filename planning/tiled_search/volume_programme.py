@@ -3,9 +3,11 @@
 Volume is DistrEdge's word for the blocks of a stage. For every subset of the nodes, with rows in proportion to given
 weights, the programme chooses where stages end, and which of them run whole on one node. Stages follow each other in
 lockstep: a stage begins when all tiles of the one before have ended. So its times are estimates, which the simulation
-replaces.
+replaces. Every chain shares out a stage among its subset, also where the estimate is better for one node alone: the
+best route without tiles is known from elsewhere, and would be the answer for every subset with a quick node.
 
-Shapes: R subsets, D nodes, U units, E nodes that may run a stage whole.
+Shapes: R subsets, D nodes, U units, E nodes that may run a stage whole, each of them twice: before a stage has been
+shared out, and after that.
 """
 
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ def proportional_bounds(weights: Array, height: int) -> Index:
 
 
 def best_volumes(tables: TileTables, order: Index, weights: Array) -> list[TiledChain]:
-    """Return the best chain of every subset that has one.
+    """Return the best chain of every subset that has one, with a stage that is shared out among the subset.
 
     Args:
         tables: the arrays of the stream.
@@ -60,7 +62,10 @@ class _Programme:
     def __init__(self, tables: TileTables, order: Index, weights: Array) -> None:
         self._tables, self._order, self._weights = tables, order, weights
         self._bounds = [proportional_bounds(weights, height) for height in tables.heights]
-        self._whole = self._whole_nodes()
+        whole = self._whole_nodes()
+        # The first of both halves runs stages before one has been shared out, the second one after that.
+        self._half = len(whole)
+        self._whole = np.concatenate([whole, whole])
         row_bytes = tables.encodings.row_bytes[:, 0]
         byte_ms = tables.byte_ms[order][:, order]
         self._latency_ms = tables.latency_ms[order][:, order]
@@ -80,7 +85,7 @@ class _Programme:
         self._ready_from = np.zeros((cuts, subsets, many), dtype=np.int64)
 
     def _whole_nodes(self) -> Index:
-        """Return [E] the places in the order of the nodes that may run a stage whole; the source is first."""
+        """Return the places in the order of the nodes that may run a stage whole; the source is first."""
         tables = self._tables
         total_ms = tables.whole_ms.sum(axis=0)
         total_ms[~tables.able] = np.inf
@@ -186,18 +191,26 @@ class _Programme:
         """Decide from where each node has everything that crosses ``cut``: gathered from tiles, or from a node."""
         whole = np.ix_(self._whole, self._whole)
         moves_ms = self._latency_ms[whole] + self._tables.heights[cut] * self._row_ms[cut][whole]
+        half = self._half
+        moves_ms[:half, half:] = moves_ms[half:, :half] = np.inf
         gathered_ms = self._split_ms[cut][:, None] + self._gather_ms(cut)
+        gathered_ms[:, :half] = np.inf
         options = np.concatenate([gathered_ms[:, None, :], self._whole_ms[cut][:, :, None] + moves_ms], axis=1)
         self._ready_from[cut] = options.argmin(axis=1)
         self._ready_ms[cut] = options.min(axis=1)
 
     def _read(self, subset: int) -> TiledChain | None:
         tables, cut = self._tables, len(self._tables.units)
+        # A single node has nobody to share a stage with.
+        alone = self._used[subset].sum() == 1
         if tables.sink >= 0:
-            at = int(np.flatnonzero(self._order[self._whole] == tables.sink)[0])
+            places = np.flatnonzero(self._order[self._whole] == tables.sink)
+            at = min(places.tolist() if alone else places[1:].tolist(), key=self._ready_ms[cut, subset].__getitem__)
             value_ms, kind = self._ready_ms[cut, subset, at], int(self._ready_from[cut, subset, at])
         else:
             ends_ms = np.append(self._split_ms[cut, subset], self._whole_ms[cut, subset])
+            if not alone:
+                ends_ms[1 : self._half + 1] = np.inf
             kind = int(ends_ms.argmin())
             value_ms = ends_ms[kind]
         if not np.isfinite(value_ms):

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.spatial_cases import cases
 from benchmarks.tiled_planning import random_chain
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.plan_file import read_plan
-from planning.problem.plan import Constraint, Infeasible, Plan
+from planning.problem.plan import Constraint, Infeasible, Plan, Route, Stage, Tile
 from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
+from planning.search.result import make_plan, same_route_for_all
 from planning.simulation.simulation import simulate
 from planning.strategies.registry import known_strategies, solve, with_strategy
 from planning.strategies.tiled import SEEDS
@@ -91,6 +93,19 @@ def test_no_published_rule_has_a_better_plan(seed: int) -> None:
     answer = _solved(problem)
     for strategy in SEEDS:
         assert answer.cost <= _solved(problem, strategy.name).cost * (1 + 1e-9)
+
+
+def test_later_stages_use_fewer_devices_where_one_of_them_is_much_quicker() -> None:
+    """DistrEdge has found this plan for its group DC at 50 Mbps; every published rule leaves all to the Xavier."""
+    (case,) = [each for each in cases() if each.name == "DC@50"]
+    problem = case.problem()
+    answer = _solved(problem)
+    first = (Tile("xavier0", (0, 47)), Tile("tx21", (47, 53)), Tile("nano2", (53, 54)), Tile("pi33", (54, 56)))
+    second = Tile("xavier0", (0, 26)), Tile("tx21", (26, 28))
+    learned = Route((Stage(0, 6, first), Stage(6, 10, second), Stage(10, 21, (Tile("xavier0"),))))
+    plan = make_plan(problem, "distredge", {"camera": same_route_for_all(learned, 1)})
+    assert isinstance(plan, Plan)
+    assert answer.cost <= plan.cost < min(_solved(problem, strategy.name).cost for strategy in SEEDS)
 
 
 def test_auto_does_not_try_it_where_no_stage_can_be_split() -> None:

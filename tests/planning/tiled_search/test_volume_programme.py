@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.spatial_cases import cases
 from planning.tiled_search.batch_costs import batch_costs
 from planning.tiled_search.plan_batch import batch_of
 from planning.tiled_search.volume_programme import best_volumes, proportional_bounds
@@ -29,6 +30,16 @@ def test_four_devices_together_beat_the_plan_by_hand() -> None:
     # The plan by hand, examples/tiles/plan.json, takes 220.8 ms.
     assert batch_costs(tables, batch_of([chain])).latency_ms[0] < 220
     assert chain.stops[-1] == len(tables.units)
+
+
+def test_a_stage_is_shared_out_also_where_one_node_alone_is_quicker_in_lockstep() -> None:
+    (case,) = [each for each in cases() if each.name == "DC@50"]
+    tables = tables_of(case.problem())
+    assert tables.nodes[:2] == ("xavier0", "tx21")
+    (chain,) = best_volumes(tables, np.arange(5), np.array([[0.8, 0.2, 0, 0, 0]]))
+    tiles = (np.diff(chain.bounds, axis=1) > 0).sum(axis=1).tolist()
+    assert tiles[0] == 2
+    assert tiles[-1] == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
