@@ -217,7 +217,7 @@ def weighed_for_a_server() -> dict[str, Strategy]:
     for name, strategy in strategies().items():
         traits = strategy.traits
         weighs = traits.joint is Joint.ON_A_FLEET and Objective.TOTAL_DELAY in traits.objectives
-        if weighs or traits.picks_among_others or not traits.objectives:
+        if weighs or traits.picks_among_others or name == "local_only":
             chosen[name] = strategy
     return chosen
 
