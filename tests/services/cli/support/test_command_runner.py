@@ -11,7 +11,7 @@ import pytest
 from services.cli.support.command_runner import INTERRUPTED
 
 
-@pytest.mark.parametrize("arguments", [("plan",), ("model", "inspect"), ("model", "calibrate")])
+@pytest.mark.parametrize("arguments", [("plan",), ("simulate",), ("explain",)])
 def test_a_command_that_is_interrupted_again_and_again_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     pipe = tmp_path / "never written"
     os.mkfifo(pipe)
