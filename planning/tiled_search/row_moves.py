@@ -7,6 +7,7 @@ from planning.tiled_search.plan_batch import PlanBatch, TiledChain
 
 # Moves of a boundary, as shares of a stage's rows.
 SHARES = (1 / 8, 1 / 24)
+_JOINT_SHARES = (*SHARES, 1 / 56)
 
 
 class RowMoves:
@@ -24,16 +25,14 @@ class RowMoves:
         for stage in split.tolist():
             bounds = chain.bounds[stage]
             inner = np.flatnonzero((bounds > 0) & (bounds < bounds[-1]))
-            for value in np.unique(bounds[inner]).tolist():
+            rows = np.array([sign * rows for rows in _steps(int(bounds[-1])) for sign in (1, -1)])
+            for value in sorted(set(bounds[inner].tolist())):
                 # Boundaries of nodes without rows move together with those around them.
-                at = bounds == value
-                for rows in _steps(int(bounds[-1])):
-                    for sign in (rows, -rows):
-                        change = np.zeros_like(chain.bounds)
-                        change[stage, at] = sign
-                        changes.append(change)
+                change = np.zeros((len(rows), *chain.bounds.shape), dtype=np.int64)
+                change[:, stage, bounds == value] = rows[:, None]
+                changes.append(change)
         changes += _joint(chain, split)
-        stacked = np.array(changes) if changes else np.zeros((0, *chain.bounds.shape), dtype=np.int64)
+        stacked = np.concatenate(changes) if changes else np.zeros((0, *chain.bounds.shape), dtype=np.int64)
         self.changes = stacked[_ascend(chain.bounds + stacked)]
 
     def neighbours(self) -> PlanBatch:
@@ -76,7 +75,7 @@ def _steps(height: int) -> list[int]:
 
 
 def _joint(chain: TiledChain, split: Index) -> list[Index]:
-    """Return moves of one boundary in all split stages by the same share of their rows."""
+    """Return moves [., S, D + 1] of one boundary in all split stages by the same share of their rows."""
     changes = []
     for place in range(1, chain.bounds.shape[1] - 1):
         heights = chain.bounds[:, -1]
@@ -84,13 +83,12 @@ def _joint(chain: TiledChain, split: Index) -> list[Index]:
         stages = split[inner[split]]
         if len(stages) < 2 or (chain.bounds[stages, place] == chain.bounds[stages, place - 1]).any():
             continue
-        for share in (*SHARES, 1 / 56):
-            rows = np.maximum(1, np.rint(heights[stages] * share)).astype(np.int64)
-            for sign in (1, -1):
-                change = np.zeros_like(chain.bounds)
-                at = chain.bounds[stages] == chain.bounds[stages, place][:, None]
-                change[stages] = at * (sign * rows)[:, None]
-                changes.append(change)
+        rows = np.maximum(1, np.rint(heights[stages] * np.array(_JOINT_SHARES)[:, None])).astype(np.int64)
+        signed = np.stack([rows, -rows], axis=1).reshape(-1, len(stages))
+        at = chain.bounds[stages] == chain.bounds[stages, place][:, None]
+        change = np.zeros((len(signed), *chain.bounds.shape), dtype=np.int64)
+        change[:, stages] = at * signed[:, :, None]
+        changes.append(change)
     return changes
 
 
