@@ -36,6 +36,16 @@ class TiledChain:
         """A key that is equal for equal chains."""
         return self.order.tobytes(), self.stops.tobytes(), self.bounds.tobytes(), self.codecs.tobytes()
 
+    def simplified(self) -> "TiledChain":
+        """Return the chain with stages that follow each other whole on the same node joined, which costs no more."""
+        rows = self.bounds[:, 1:] > self.bounds[:, :-1]
+        whole = rows.sum(axis=1) == 1
+        joint = whole[:-1] & whole[1:] & (rows[:-1] == rows[1:]).all(axis=1)
+        if not joint.any():
+            return self
+        kept = np.append(~joint, True)
+        return TiledChain(self.order, self.stops[kept], self.bounds[kept], self.codecs[kept])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanBatch:

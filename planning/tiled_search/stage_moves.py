@@ -9,6 +9,9 @@ from planning.search.arrays import Array, Index
 from planning.tiled_search.plan_batch import TiledChain
 from planning.tiled_search.tile_tables import TileTables
 
+# Rows of a node that joins a single one in the first blocks of a stage, as a share of the rows of that one.
+HEAD_SHARE = 1 / 8
+
 
 def stage_moves(tables: TileTables, chain: TiledChain) -> Iterator[TiledChain]:
     """Yield the chains that differ from ``chain`` in one stage boundary, one node, or one encoding."""
@@ -21,6 +24,43 @@ def stage_moves(tables: TileTables, chain: TiledChain) -> Iterator[TiledChain]:
                 codecs = chain.codecs.copy()
                 codecs[stage] = codec
                 yield TiledChain(chain.order, chain.stops, chain.bounds, codecs)
+
+
+def head_moves(tables: TileTables, chain: TiledChain) -> Iterator[TiledChain]:
+    """Yield the chains in which more nodes share the first blocks of a stage than those behind them.
+
+    Of a stage on one node, another one takes a part of the rows of the first blocks. Of a split stage, one of the nodes
+    leaves the blocks behind.
+    """
+    able = tables.able[chain.order]
+    start = 0
+    for stage, stop in enumerate(chain.stops.tolist()):
+        own = chain.bounds[stage]
+        used = np.flatnonzero(np.diff(own)).tolist()
+        leaving = used if len(used) > 1 else []
+        joining = [] if leaving else [place for place in np.flatnonzero(able).tolist() if place not in used]
+        for cut in range(start + 1, stop + 1):
+            if not tables.units[cut - 1].tileable:
+                break
+            head = scaled(own, tables.heights[cut])
+            for place in joining:
+                shared = _with(head, place, HEAD_SHARE)
+                if _is_split(shared):
+                    yield _divided(chain, stage, cut, shared, own)
+            for place in leaving if cut < stop else []:
+                yield _divided(chain, stage, cut, head, _without(own, place))
+        start = stop
+
+
+def _divided(chain: TiledChain, stage: int, cut: int, head: Index, tail: Index) -> TiledChain:
+    """Return a chain with a stage divided at ``cut``, with boundaries for both parts; the head may be all of it."""
+    if cut == chain.stops[stage]:
+        bounds = chain.bounds.copy()
+        bounds[stage] = head
+        return TiledChain(chain.order, chain.stops, bounds, chain.codecs)
+    bounds = np.insert(chain.bounds, stage, head, axis=0)
+    bounds[stage + 1] = tail
+    return TiledChain(chain.order, np.insert(chain.stops, stage, cut), bounds, np.insert(chain.codecs, stage, 0))
 
 
 def scaled(bounds: Index, height: int) -> Index:
@@ -135,10 +175,10 @@ def _without(bounds: Index, place: int) -> Index:
     return _proportional(rows, int(bounds[-1]))
 
 
-def _with(bounds: Index, place: int) -> Index:
-    """Return boundaries [D + 1] after a node has joined with the average number of rows of the others."""
+def _with(bounds: Index, place: int, share: float = 1.0) -> Index:
+    """Return boundaries [D + 1] after a node has joined with a share of the average number of rows of the others."""
     rows = np.diff(bounds).astype(np.float64)
-    rows[place] = rows[rows > 0].mean()
+    rows[place] = share * rows[rows > 0].mean()
     return _proportional(rows, int(bounds[-1]))
 
 

@@ -1,10 +1,12 @@
 """Local search for plans with tiles: moves of rows to a local optimum, then moves of stages, until none helps.
 
+Moves of the heads of stages are many, and are tried where no other move of stages helps.
+
 Moves are evaluated many at a time (`batch_costs`). Row moves that help are also tried together, because each of them
 shortens one of several paths that end at about the same time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +16,7 @@ from planning.tiled_search.batch_costs import BatchCosts, batch_costs
 from planning.tiled_search.plan_batch import PlanBatch, TiledChain, batch_of, joined
 from planning.tiled_search.row_balance import balanced
 from planning.tiled_search.row_moves import RowMoves
-from planning.tiled_search.stage_moves import stage_moves
+from planning.tiled_search.stage_moves import head_moves, stage_moves
 from planning.tiled_search.tile_tables import TileTables
 
 # Chains that are improved side by side.
@@ -62,31 +64,44 @@ class TiledDescent:
 
     def improved(self, starts: Sequence[TiledChain]) -> TiledChain:
         """Return the best chain that the search finds from some starts; there is one at least."""
-        values = self._evaluated(batch_of(starts))[0]
-        ranked = np.argsort(values, kind="stable")[:WIDTH]
-        pool = self._settled([starts[place] for place in ranked.tolist()])
-        best_value, best = min(pool, key=lambda pair: pair[0])
+        begun = {chain.key: chain for chain in (start.simplified() for start in starts)}
+        found = self._best(list(begun.values()))
+        assert found is not None
+        best_value, best = found
         while self.work.left > 0:
-            moved = [chain for chain in stage_moves(self.tables, best) if self._is_new(chain)]
-            if not moved:
+            limit = best_value - abs(best_value) * _LEAST_GAIN
+            found = self._best(self._new(stage_moves(self.tables, best)))
+            if (found is None or found[0] >= limit) and self.work.left > 0:
+                found = self._best(self._new(head_moves(self.tables, best)), limit)
+            if found is None or found[0] >= limit:
                 break
-            values = self._evaluated(batch_of(moved))[0]
-            ranked = np.argsort(values, kind="stable")[:WIDTH]
-            chosen = [moved[place] for place in ranked.tolist() if np.isfinite(values[place])]
-            if not chosen:
-                break
-            value, chain = min(self._settled(chosen), key=lambda pair: pair[0])
-            if value >= best_value - abs(best_value) * _LEAST_GAIN:
-                break
-            best_value, best = value, chain
+            best_value, best = found
         return best
 
-    def _is_new(self, chain: TiledChain) -> bool:
-        key = chain.key
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        return True
+    def _best(self, chains: Sequence[TiledChain], limit: float | None = None) -> tuple[float, TiledChain] | None:
+        """Return the best chain with its score, after row moves of those that begin best; None if there is none.
+
+        With a limit, only the best one gets row moves, and only if its score is below that as soon as its tiles are
+        evened.
+        """
+        if not chains:
+            return None
+        values = self._evaluated(batch_of(chains))[0]
+        ranked = np.argsort(values, kind="stable")[:WIDTH]
+        possible = ranked[np.isfinite(values[ranked])]
+        pool = self._evened([chains[place] for place in (possible if len(possible) else ranked[:1]).tolist()])
+        if limit is not None:
+            pool = [own for own in [min(pool, key=_score_of)] if own[0] < limit]
+        if not pool:
+            return None
+        value, chain = min(self._settled(pool), key=_score_of)
+        return value, chain.simplified()
+
+    def _new(self, chains: Iterable[TiledChain]) -> list[TiledChain]:
+        """Return the chains that the search has not met before."""
+        new = {key: chain for chain in chains if (key := chain.key) not in self._seen}
+        self._seen.update(new)
+        return list(new.values())
 
     def _evaluated(self, batch: PlanBatch) -> tuple[Array, BatchCosts]:
         """Return [N] the scores of a batch, and its costs."""
@@ -94,9 +109,8 @@ class TiledDescent:
         costs = batch_costs(self.tables, batch, with_loads=self.needs_loads)
         return self.score(costs), costs
 
-    def _settled(self, chains: Sequence[TiledChain]) -> list[tuple[float, TiledChain]]:
+    def _settled(self, pool: list[tuple[float, TiledChain]]) -> list[tuple[float, TiledChain]]:
         """Return chains, each with its score, after row moves as long as they help."""
-        pool = self._evened(chains)
         active = list(range(len(pool)))
         for _ in range(_ROUNDS):
             moves = [RowMoves(pool[place][1]) for place in active]
@@ -157,3 +171,7 @@ class TiledDescent:
     def _scores_of(self, batches: Sequence[PlanBatch]) -> list[Array]:
         values, _ = self._evaluated(joined(batches))
         return np.split(values, np.cumsum([len(own.stops) for own in batches])[:-1])
+
+
+def _score_of(scored: tuple[float, TiledChain]) -> float:
+    return scored[0]

@@ -29,7 +29,7 @@ def test_tiles_pay_where_computing_is_long_and_messages_are_short() -> None:
     assert found.single_ms == found.sequential_ms
     assert found.tiled_ms < 0.6 * found.single_ms
     assert found.gain > 1.6
-    slow = cell(MEASURED, "equal", 0.05)
+    slow = cell(MEASURED, "equal", 0.005)
     assert (slow.gain, slow.tiled_ms) == (1.0, slow.single_ms)
 
 

@@ -86,7 +86,7 @@ def test_bursts_and_the_throughput_of_several_streams_are_planned_without_tiles(
 
 @pytest.mark.parametrize("seed", [203, 215, 233, 259, 280, 335])
 def test_no_published_rule_has_a_better_plan(seed: int) -> None:
-    """On these instances one of them does, if the search does not begin with their plans."""
+    """The search begins with their plans, and on these instances gets beyond them."""
     rng = random.Random(seed)
     blocks, devices = rng.choice([(6, 2), (8, 3), (10, 4), (14, 5), (12, 8)])
     problem = random_chain(seed, blocks, devices)

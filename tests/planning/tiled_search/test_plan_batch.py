@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from planning.problem.plan import Route, Stage, Tile
-from planning.tiled_search.plan_batch import batch_of, chain_of, joined, route_of
+from planning.tiled_search.batch_costs import batch_costs
+from planning.tiled_search.plan_batch import TiledChain, batch_of, chain_of, joined, route_of
 from tests.support.tiled_problems import random_chain, random_tiled_problem, tables_of, tiles_example
 
 
@@ -37,3 +38,24 @@ def test_batches_of_different_lengths_keep_their_chains() -> None:
     assert [batch.chain(place).key for place in range(6)] == [chain.key for chain in chains]
     assert batch.bounds.shape[1] == max(len(chain.stops) for chain in chains)
     assert np.array_equal(batch.stops[:, -1], [len(tables.units)] * 6)
+
+
+def test_stages_that_follow_each_other_whole_on_one_node_are_joined() -> None:
+    bounds = np.array([[0, 5, 8], [0, 8, 8], [0, 4, 4], [0, 0, 4], [0, 2, 4]])
+    chain = TiledChain(np.arange(2), np.array([1, 2, 3, 4, 6]), bounds, np.array([0, 1, 0, 0, 1]))
+    simple = chain.simplified()
+    assert simple.stops.tolist() == [1, 3, 4, 6]
+    assert simple.bounds.tolist() == [[0, 5, 8], [0, 4, 4], [0, 0, 4], [0, 2, 4]]
+    assert simple.codecs.tolist() == [0, 0, 0, 1]
+    assert simple.simplified() is simple
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_joined_stages_cost_no_more(seed: int) -> None:
+    tables = tables_of(random_tiled_problem(seed))
+    height, last = tables.heights, len(tables.units)
+    rows = np.array([[0, 0, height[stop], height[stop]] for stop in (1, 2, last)])
+    chain = TiledChain(np.arange(3), np.array([1, 2, last]), rows, np.zeros(3, dtype=np.int64))
+    apart, joint = (batch_costs(tables, batch_of([own])) for own in (chain, chain.simplified()))
+    assert joint.latency_ms[0] <= apart.latency_ms[0] * (1 + 1e-12)
+    assert joint.memory_excess[0] <= apart.memory_excess[0]
