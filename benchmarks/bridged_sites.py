@@ -30,6 +30,7 @@ from services.cli.testbed.request_load import LoadSettings, RequestLoad
 from services.cli.testbed.run_record import RequestRecord
 from shared.bus.roles import Role
 from shared.client import Client
+from shared.link_time import bandwidth_of_mbps
 from tests.support.bridged_sites import SITE, TwoSites, new_fleet, site_broker
 from tests.support.fleet_broker import ClosedBroker
 from tests.support.whole_fleet import CAMERA, FLEET, WholeFleet, open_fleet
@@ -137,7 +138,7 @@ async def _phases(sites: TwoSites, routes: Routes, phase_s: float, cut_s: float)
 
     yield await phase("bridged", phase_s)
     sites.way.limit_bytes_s = _SLOW_BYTES_S
-    yield await phase(f"bridged at {8 * _SLOW_BYTES_S / 1e6:g} Mbps", phase_s)
+    yield await phase(f"bridged at {bandwidth_of_mbps(_SLOW_BYTES_S, 1000.0):g} Mbps", phase_s)
     sites.way.limit_bytes_s = None
     sites.way.cut()
     yield await phase(f"cut for {cut_s:g} s", cut_s)

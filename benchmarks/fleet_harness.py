@@ -13,6 +13,7 @@ from typing import Final
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from services.cli.render.fleet_view import FILTERS, FleetView
 from services.cli.testbed.conditions import Conditions
+from services.planner.problems.problem_from_snapshot import TILE_OVERHEAD_MS
 from services.planner.problems.tiled_planning import row_profile, row_tables
 from shared.bus import topics
 from shared.bus.connection import Connection
@@ -282,6 +283,7 @@ def problem_of(
             load_factor=load.get(name, 1.0),
             segment_overhead_ms=profile.segment_overhead_ms,
             row_ms={MODEL: row_tables(profile, manifest)},
+            tile_overhead_ms=TILE_OVERHEAD_MS,
         )
         for name, profile in profiles.items()
     }

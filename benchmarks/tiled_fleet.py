@@ -32,7 +32,7 @@ from services.cli.testbed.fleet_description import (
 )
 from shared.messages.streams import route_text
 from shared.policy import Policy
-from shared.transport_mode import TransportMode
+from shared.transport_mode import Carrier, TransportMode
 
 DEMO_DATA: Final = Path(demo_data.__file__).parent
 NAMES: Final = ("d1", "d2", "d3", "d4")
@@ -41,9 +41,10 @@ LATENCY_MS: Final = 1.0
 SLOWDOWNS: Final = (30.0, 30.0, 30.0, 30.0)
 BANDWIDTHS_MBPS: Final = (1000.0, 200.0, 50.0, 20.0)
 REQUESTS, QUICK_REQUESTS = 10, 5
-# Time in which monitors learn a new bandwidth.
-SETTLE_S: Final = 8.0
 TILES_S: Final = 300.0
+# Time in which monitors learn a new bandwidth, and how far their estimates may be off then.
+LINKS_S: Final = 180.0
+TOLERANCE: Final = 0.3
 POLICIES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("single", {"max_devices": 1}),
     ("sequential", {"strategy": "shortest_path"}),
@@ -100,7 +101,7 @@ async def measure(
                     for pair, link in running.conditions.links.items()
                 }
                 await running.emulate(replace(running.conditions, links=links))
-                await asyncio.sleep(SETTLE_S)
+                await running.harness.until(lambda: knows_links(running), "monitors know the links", LINKS_S)
                 async for run in ways(running, bandwidth_mbps, requests):
                     runs.append(run)
                     console().print(line(run), soft_wrap=True)
@@ -111,6 +112,18 @@ def has_tiles(running: RunningFleet) -> bool:
     """Return whether every device has measured tiles."""
     profiles = running.harness.profiles(running.workload.manifest)
     return len(profiles) == len(NAMES) and all(profile.row_times is not None for profile in profiles.values())
+
+
+def knows_links(running: RunningFleet) -> bool:
+    """Return whether every device's newest estimate of every link is near the emulated bandwidth."""
+    true, newest = running.conditions.links, {}
+    for device in running.harness.view.devices.values():
+        for link in () if device.links is None else device.links.links:
+            if link.transport is Carrier.DIRECT:
+                newest[device.name, link.target] = link.bandwidth_mbps
+    return all(
+        pair in newest and abs(newest[pair] / link.bandwidth_mbps - 1) <= TOLERANCE for pair, link in true.items()
+    )
 
 
 async def ways(running: RunningFleet, bandwidth_mbps: float, requests: int) -> AsyncIterator[TiledRun]:

@@ -25,6 +25,7 @@ from planning.problem.problem import Link
 from services.cli.support.manifest import Preset, build_manifest
 from services.cli.testbed import command_lines
 from services.cli.testbed.processes import Processes
+from shared import link_time
 from shared.bus import topics
 from shared.messages.devices import EmulatedLink, Emulation, Presence
 from shared.messages.models import Manifest
@@ -105,7 +106,7 @@ def overhead_ms(outcome: Outcome, mbps: float) -> list[float]:
         after = [entry for entry in outcome.trace if entry.start == following]
         began_s = max(entry.received_at_s + entry.wait_ms / 1000 for entry in own)
         ended_s = max(entry.received_at_s + entry.wait_ms / 1000 for entry in after)
-        sent_ms = max(entry.output_bytes for entry in own) * 8 / (mbps * 1000) + LATENCY_MS
+        sent_ms = link_time.transfer_ms(max(entry.output_bytes for entry in own), LATENCY_MS, mbps)
         added.append(1000 * (ended_s - began_s) - max(entry.compute_ms for entry in own) - sent_ms)
     return added
 

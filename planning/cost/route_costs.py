@@ -74,8 +74,8 @@ class RouteCostModel:
     def tile_ms(self, device: str, model: str, start: int, computed: Sequence[RowRange]) -> float:
         """Return the time of a tile that computes these rows of the blocks from ``start`` on, halo included, in ms.
 
-        It is load factor x (sum of the blocks' shares + segment overhead). A block's share is linear in its rows, or
-        interpolated in the device's table, after its rows are rounded up to a multiple of ``row_step``.
+        It is load factor x (sum of the blocks' shares + overheads of a segment and a tile). A block's share is linear
+        in its rows, or interpolated in the device's table, after its rows are rounded up to a multiple of ``row_step``.
 
         Raises:
             KeyError: if the device cannot run the model.
@@ -83,7 +83,7 @@ class RouteCostModel:
         profile = self.problem.devices[device]
         blocks, times = self.problem.models[model].blocks, profile.block_ms[model]
         tables = profile.row_ms.get(model, (None,) * len(blocks))
-        total_ms, step = profile.segment_overhead_ms, profile.row_step
+        total_ms, step = profile.segment_overhead_ms + profile.tile_overhead_ms, profile.row_step
         for index, (top, bottom) in enumerate(computed, start):
             rows = blocks[index].rows
             of = rows.output_rows if rows else 0

@@ -122,6 +122,9 @@ class Device:
     empty table means proportional. Between the points, and from 0 rows (0 ms) to all rows (``block_ms``), time is
     linear. With a ``row_step`` above 1 the time by rows is a staircase, as on accelerators (DistrEdge, figure 13).
 
+    ``tile_overhead_ms`` is the work of a runtime for a tile: rows of several senders are put together, and those of
+    several receivers apart.
+
     ``separate_links`` is about a device whose links do not share a rate: DistrEdge shapes the bandwidth of every
     provider, and its requester sends to all of them at once.
     """
@@ -153,6 +156,9 @@ class Device:
     row_step: Annotated[
         Count, Field(description="A tile's rows of a block take the time of the next multiple of so many rows.")
     ] = 1
+    tile_overhead_ms: Annotated[
+        NonNegative, Field(description="Time of a tile beside its shares of the blocks and the overhead of a segment.")
+    ] = 0.0
     separate_links: Annotated[
         bool, Field(description="Whether sendings over different links overlap; false: they go out one after another.")
     ] = False

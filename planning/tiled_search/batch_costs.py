@@ -206,7 +206,8 @@ class _Evaluation:
         shape = self._count, len(tables.nodes), self._plans
         alive = self._tall & self._real[:, None, :]
         tops, bottoms = np.zeros((2, *shape))
-        compute_ms = np.where(alive, tables.overhead_ms[self._order], 0.0)
+        split_ms = np.where(self._split[:, None, :], tables.tile_overhead_ms[self._order], 0.0)
+        compute_ms = np.where(alive, tables.overhead_ms[self._order] + split_ms, 0.0)
         limited = bool(np.isfinite(tables.memory_bytes).any())
         parameters, working = np.zeros((2, *shape[1:]))
         wide = tables.time_ms.shape[2]

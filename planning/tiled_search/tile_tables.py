@@ -62,6 +62,7 @@ class TileTables:
         block_rows: [B] rows of every block; 1 without row data.
         time_ms: [B, D, H + 1] time of a block by its rows under load; 0 where a node does not run the model.
         overhead_ms: [D] time to start a segment, under load.
+        tile_overhead_ms: [D] what a tile takes beside, under load.
         codec_factor: [D] time of encoding relative to a device of codec speed 1.
         latency_ms: [D, D] latency from row to column; inf without a link, 0 on the diagonal.
         byte_ms: [D, D] time per byte.
@@ -87,6 +88,7 @@ class TileTables:
     block_rows: Index
     time_ms: Array
     overhead_ms: Array
+    tile_overhead_ms: Array
     codec_factor: Array
     latency_ms: Array
     byte_ms: Array
@@ -146,6 +148,7 @@ def tile_tables(problem: Problem, stream: Stream, network: DeviceNetwork) -> Til
         block_rows=np.array([block.rows.output_rows if block.rows else 1 for block in model.blocks]),
         time_ms=_times_ms(model, stream.model, devices),
         overhead_ms=np.array([each.slowdown * each.segment_overhead_ms for each in devices]),
+        tile_overhead_ms=np.array([each.slowdown * each.tile_overhead_ms for each in devices]),
         codec_factor=np.array([each.slowdown / each.codec_speed for each in devices]),
         latency_ms=latency_ms,
         byte_ms=byte_ms,

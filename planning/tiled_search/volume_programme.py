@@ -115,7 +115,8 @@ class _Programme:
         here = bounds[:, 1:] > bounds[:, :-1]
         rows = (bottom[1:] - top[1:]) * here
         times_ms = tables.time_ms[(first + np.arange(len(rows)))[:, None, None], order[None, None, :], rows].sum(axis=0)
-        compute_ms = np.where(here, times_ms + tables.overhead_ms[order], 0.0)
+        overhead_ms = tables.overhead_ms[order] + tables.tile_overhead_ms[order]
+        compute_ms = np.where(here, times_ms + overhead_ms, 0.0)
         places = np.arange(len(order))
         latency_ms, row_ms = self._latency_ms, self._row_ms[start]
         # Rows of the halo come from both neighbours.

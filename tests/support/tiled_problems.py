@@ -83,16 +83,19 @@ def _device(rng: random.Random, model: Model) -> Device:
     row_ms: dict[str, tuple[RowTable | None, ...]] = {}
     if rng.random() < 0.4:
         row_ms["m"] = tuple(_table(rng, block, time_ms) for block, time_ms in zip(model.blocks, times, strict=True))
+    load_factor, segment_overhead_ms = rng.choice([1.0, 1.5]), rng.choice([0.0, 0.3])
+    codec_speed, row_step = rng.choice([1.0, 2.0]), rng.choice([1, 1, 4])
     return Device(
         {"m": times},
-        load_factor=rng.choice([1.0, 1.5]),
-        segment_overhead_ms=rng.choice([0.0, 0.3]),
+        load_factor=load_factor,
+        segment_overhead_ms=segment_overhead_ms,
         power_active_w=4.0,
         power_tx_w=0.5,
         power_rx_w=0.25,
-        codec_speed=rng.choice([1.0, 2.0]),
+        codec_speed=codec_speed,
         row_ms=row_ms,
-        row_step=rng.choice([1, 1, 4]),
+        row_step=row_step,
+        tile_overhead_ms=0.5 if row_step > 1 else 0.0,
         separate_links=rng.random() < 0.3,
     )
 

@@ -61,7 +61,8 @@ FLEET = Fleet(
         LinkDescription((HELPER, SERVER), 200.0, 1.0),
         LinkDescription((CAMERA, SERVER), 0.5, 50.0),
     ),
-    policy=Policy(raw_input_stays_on_source=True, codec=CodecMode.LOSSLESS, max_in_flight=4),
+    # Whole segments, on one device after the other: tests wait for routes with all three.
+    policy=Policy(strategy="shortest_path", raw_input_stays_on_source=True, codec=CodecMode.LOSSLESS, max_in_flight=4),
 )
 # Names of all parts that can be killed.
 EVERYTHING = (BROKER, *command_lines.service_arguments(FLEET, Path()))

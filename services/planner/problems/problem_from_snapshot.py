@@ -21,6 +21,10 @@ from shared.transport_mode import TransportMode
 
 _Value = TypeVar("_Value")
 
+# What a tile takes beside its blocks: rows are received, put together, queued, taken apart and sent in Python. It was
+# between 5 and 8 ms per stage on executors of one idle machine with two cores (`benchmarks.tiled_fleet`).
+TILE_OVERHEAD_MS = 6.0
+
 # Separator in model keys: `<sha256>/<stream>`. A model is listed again for a stream whose requests have another size,
 # whose segments a device has rejected, or which may not use the same devices in tiles.
 VARIANT = "/"
@@ -250,6 +254,7 @@ def _device(
         },
         load_factor=load_factor,
         segment_overhead_ms=fmean(overheads_ms) if overheads_ms else 0.0,
+        tile_overhead_ms=TILE_OVERHEAD_MS,
         memory_bytes=memory_bytes,
         power_idle_w=capabilities.power_idle_w,
         power_active_w=capabilities.power_active_w,

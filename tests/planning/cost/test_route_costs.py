@@ -4,7 +4,7 @@ import pytest
 
 from planning.cost.route_costs import NoLinkError, RouteCostModel
 from planning.problem.plan import sequential_route
-from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 from planning.queueing.operations import Operation, Work
 from tests.support.two_device_problem import STREAM, two_device_problem
 
@@ -14,6 +14,14 @@ def test_compute_is_load_times_blocks_plus_overhead() -> None:
     assert costs.compute_ms("a", "m", 0, 2) == 2 * (30 + 1)
     assert costs.compute_ms("a", "m", 1, 2) == 2 * (20 + 1)
     assert costs.compute_ms("b", "m", 0, 1) == 1.5
+
+
+def test_a_tile_takes_its_share_of_the_blocks_and_the_overheads_of_a_segment_and_a_tile_under_load() -> None:
+    block = Block("b", 100.0, rows=RowProfile(10))
+    device = Device({"m": (8.0,)}, load_factor=2.0, segment_overhead_ms=0.5, tile_overhead_ms=1.5)
+    costs = RouteCostModel(Problem({"m": Model(100.0, (block,))}, {"pi": device}))
+    assert costs.tile_ms("pi", "m", 0, [(0, 5)]) == 2 * (4.0 + 0.5 + 1.5)
+    assert costs.compute_ms("pi", "m", 0, 1) == 2 * (8.0 + 0.5)
 
 
 def test_transfer_is_latency_plus_bits_over_bandwidth_both_ways() -> None:

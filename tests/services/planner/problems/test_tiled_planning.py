@@ -7,6 +7,7 @@ import pytest
 from planning.problem.problem import RowProfile
 from services.planner.decisions.causes import find_cause
 from services.planner.decisions.committed_routes import joint_cost
+from services.planner.problems.problem_from_snapshot import TILE_OVERHEAD_MS
 from services.planner.problems.profile_requests import ProfileKey, missing_profiles
 from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet
 from services.planner.problems.tiled_planning import (
@@ -176,10 +177,13 @@ def test_devices_are_asked_for_tiles_that_a_stream_may_use() -> None:
     assert missing_profiles(unmeasured_world(PolicySet("camera", Policy(max_devices=1)))) == {}
 
 
-@pytest.mark.parametrize(("mbps", "wins"), [(1000.0, True), (0.1, False)])
-def test_stages_are_split_only_where_that_is_faster(mbps: float, wins: bool) -> None:
-    """Two equal devices, half of whose time is in blocks that can be tiled."""
-    tables = {"b1": ((28, 21.0),), "b2": ((28, 21.0),)}
+@pytest.mark.parametrize(
+    ("mbps", "half_ms", "wins"),
+    [(1000.0, 21.0, True), (0.1, 21.0, False), (1000.0, 40.0 - TILE_OVERHEAD_MS / 2, False)],
+)
+def test_stages_are_split_only_where_that_is_faster(mbps: float, half_ms: float, wins: bool) -> None:
+    """Two equal devices, half of whose time is in blocks that can be tiled; a tile may gain less than it adds."""
+    tables = {"b1": ((28, half_ms),), "b2": ((28, half_ms),)}
     changes = (measured("server", PI_MS, **tables), measured("pi", PI_MS, **tables))
     links = (link("pi", "server", mbps), link("server", "pi", mbps))
     snapshot = unmeasured_world(*changes, *links)
