@@ -19,7 +19,7 @@ def test_compute_is_load_times_blocks_plus_overhead() -> None:
 def test_a_tile_takes_its_share_of_the_blocks_and_the_overheads_of_a_segment_and_a_tile_under_load() -> None:
     block = Block("b", 100.0, rows=RowProfile(10))
     device = Device({"m": (8.0,)}, load_factor=2.0, segment_overhead_ms=0.5, tile_overhead_ms=1.5)
-    costs = RouteCostModel(Problem({"m": Model(100.0, (block,))}, {"pi": device}))
+    costs = RouteCostModel(Problem({"m": Model(100.0, (block,))}, {"pi": device}, (), (Stream("s", "m", "pi"),)))
     assert costs.tile_ms("pi", "m", 0, [(0, 5)]) == 2 * (4.0 + 0.5 + 1.5)
     assert costs.compute_ms("pi", "m", 0, 1) == 2 * (8.0 + 0.5)
 
