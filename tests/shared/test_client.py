@@ -157,9 +157,10 @@ async def test_a_repeated_request_gets_the_chunks_that_were_lost(monkeypatch: py
     async def answer(connection: Connection, received: Received, identity: str) -> None:
         nonlocal repeats
         announced, chunks = large(identity)
-        await send_chunks(connection, identity, chunks[:-1] if repeats == 0 else chunks[-1:])
-        await connection.publish(topics.results(STREAM), announced.encode())
+        # Before the last chunk, with which the client is done.
         repeats += 1
+        await send_chunks(connection, identity, chunks[:-1] if repeats == 1 else chunks[-1:])
+        await connection.publish(topics.results(STREAM), announced.encode())
 
     monkeypatch.setattr("shared.client._FIRST_PAUSE_S", 0.5)
     async with EmbeddedBroker() as broker, source(broker, answer), Client.open(broker.settings) as client:
