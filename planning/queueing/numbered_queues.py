@@ -8,7 +8,9 @@ servers are processors with a queue discipline, odd ones are sendings, which are
 import heapq
 from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
 from math import inf
+from typing import NamedTuple, Self
 
 from shared.policy import QueueDiscipline
 
@@ -16,27 +18,73 @@ from shared.policy import QueueDiscipline
 Steps = tuple[tuple[int, float], ...]
 
 
-def first_come_ends_ms(
-    jobs: Sequence[Steps], servers: int, step_ends_ms: list[list[float]] | None = None
-) -> list[float]:
-    """Return when each job ends, in ms, if every server is first come, first served.
+# A step that waits for a processor: rank, number of the arrival, job, work.
+Waiting = tuple[float, int, int, float]
+
+
+class QueueState(NamedTuple):
+    """The state of all queues between two events. Its lists change while the simulation goes on.
+
+    Attributes:
+        seen: [jobs] number of steps of every job that have been looked at.
+        done: [jobs] number of steps that have been served, or whose end is known.
+        events: the heap of what happens next. The arrival of a job's next step is (time, job). Of one instant the job
+            that started first comes first. The choice of a processor among what waits is (time, jobs + server).
+        free_ms: [servers] end of the last step of every server.
+        ends_ms: [jobs] ends of the jobs that have ended, and 0.
+        waiting: [servers] heaps of what waits; empty where all queues are first come, first served.
+        chooses: [servers] whether the next choice of a processor is among the events.
+        arrived: number of arrivals at processors.
+    """
+
+    seen: list[int]
+    done: list[int]
+    events: list[tuple[float, int]]
+    free_ms: list[float]
+    ends_ms: list[float]
+    waiting: list[list[Waiting]]
+    chooses: list[bool]
+    arrived: int
+
+    @classmethod
+    def beginning(cls, jobs: Sequence[Steps], servers: int, *, is_ranked: bool) -> Self:
+        """Return the state before the first event.
+
+        Args:
+            jobs: steps of every job, in starting order.
+            servers: number of servers.
+            is_ranked: whether processors serve by rank, and not in the order of arrivals.
+        """
+        seen = [0] * len(jobs)
+        done = [0] * len(jobs) if is_ranked else seen
+        processors = servers if is_ranked else 0
+        events = [(0.0, job) for job, steps in enumerate(jobs) if steps]
+        waiting: list[list[Waiting]] = [[] for _ in range(processors)]
+        return cls(seen, done, events, [0.0] * servers, [0.0] * len(jobs), waiting, [False] * processors, 0)
+
+    def copy(self) -> Self:
+        """Return a state that changes on its own."""
+        seen, events, free_ms, ends_ms = self.seen[:], self.events[:], self.free_ms[:], self.ends_ms[:]
+        if not self.waiting:
+            return type(self)(seen, seen, events, free_ms, ends_ms, self.waiting, self.chooses, 0)
+        waiting = [own[:] for own in self.waiting]
+        return type(self)(seen, self.done[:], events, free_ms, ends_ms, waiting, self.chooses[:], self.arrived)
+
+
+def serve_in_turn(
+    jobs: Sequence[Steps], state: QueueState, most_events: int | None, step_ends_ms: list[list[float]] | None = None
+) -> None:
+    """Take the next events if every server is first come, first served; None takes all that are left.
 
     Steps are taken in the order of their arrivals. So each begins at the later of its arrival and the end of the last
     one at its server, and no queue has to be kept. Every step must take some time: a step that takes none may end and
     arrive elsewhere within an instant, where this order is not that of the reference.
-
-    Args:
-        jobs: steps of every job, in starting order.
-        servers: number of servers.
-        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
     """
-    free_ms = [0.0] * servers
-    ends_ms = [0.0] * len(jobs)
-    # The next arrival of every job: (time, job). Of one instant the job that started first comes first.
-    arrivals = [(0.0, job) for job, steps in enumerate(jobs) if steps]
-    done = [0] * len(jobs)
+    done, arrivals, free_ms, ends_ms = state.done, state.events, state.free_ms, state.ends_ms
     replace, pop = heapq.heapreplace, heapq.heappop
-    while arrivals:
+    if not arrivals:
+        return
+    for _ in repeat(None) if most_events is None else repeat(None, most_events):
         now_ms, job = arrivals[0]
         steps, place = jobs[job], done[job]
         server, work_ms = steps[place]
@@ -45,55 +93,42 @@ def first_come_ends_ms(
         free_ms[server] = end_ms
         if step_ends_ms is not None:
             step_ends_ms[job].append(end_ms)
-        place += 1
+        done[job] = place = place + 1
         if place == len(steps):
             ends_ms[job] = end_ms
             pop(arrivals)
+            if not arrivals:
+                return
         else:
-            done[job] = place
             replace(arrivals, (end_ms, job))
-    return ends_ms
 
 
-def timed_ranked_ends_ms(
+def serve_by_rank(
     jobs: Sequence[Steps],
-    servers: int,
-    discipline: QueueDiscipline,
-    deadlines_ms: Sequence[float],
+    state: QueueState,
+    deadlines_ms: Sequence[float] | None,
+    most_events: int | None,
     step_ends_ms: list[list[float]] | None = None,
-) -> list[float]:
-    """Return when each job ends, in ms, as `ranked_ends_ms` does, in a third of its time.
+) -> QueueState:
+    """Take the next events if processors serve by rank; None takes all that are left. Return the state then.
 
-    Sendings are computed at the arrival of a step, as in `first_come_ends_ms`. A processor that has work chooses when
-    it is free, after all arrivals of the instant. Every step must take some time.
-
-    Args:
-        jobs: steps of every job, in starting order.
-        servers: number of servers.
-        discipline: of the processors; not round robin.
-        deadlines_ms: by job, on the clock of the simulation.
-        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
+    Sendings are computed at the arrival of a step, as in `serve_in_turn`. A processor that has work chooses when it is
+    free, after all arrivals of the instant. Processors serve by the work of a step if ``deadlines_ms`` is None. Every
+    step must take some time.
     """
-    by_deadline = discipline is QueueDiscipline.EARLIEST_DEADLINE_FIRST
-    by_work = discipline is QueueDiscipline.SHORTEST_JOB_FIRST
+    seen, done, events, free_ms, ends_ms, waiting, chooses, arrived = state
     count = len(jobs)
-    free_ms, ends_ms, done = [0.0] * servers, [0.0] * count, [0] * count
-    # Per processor (rank, number of the arrival, job, work), and whether its next choice is among the events.
-    waiting: list[list[tuple[float, int, int, float]]] = [[] for _ in range(servers)]
-    chooses = [False] * servers
-    # The arrival of a job's next step, or from ``count`` on the choice of a processor: (time, job or count + server).
-    # Of one instant arrivals come first, in job order.
-    events = [(0.0, job) for job, steps in enumerate(jobs) if steps]
     push, pop, replace = heapq.heappush, heapq.heappop, heapq.heapreplace
-    arrived = 0
-    while events:
+    for _ in repeat(None) if most_events is None else repeat(None, most_events):
+        if not events:
+            break
         now_ms, job = events[0]
         if job < count:
             server, work_ms = jobs[job][done[job]]
+            seen[job] += 1
             if not server % 2:
                 arrived += 1
-                rank = work_ms if by_work else deadlines_ms[job] if by_deadline else 0.0
-                push(waiting[server], (rank, arrived, job, work_ms))
+                push(waiting[server], (work_ms if deadlines_ms is None else deadlines_ms[job], arrived, job, work_ms))
                 if chooses[server]:
                     pop(events)
                 else:
@@ -119,7 +154,50 @@ def timed_ranked_ends_ms(
             replace(events, (end_ms, job))
         if waiting[server]:
             push(events, (end_ms, count + server))
-    return ends_ms
+    return state._replace(arrived=arrived)
+
+
+def first_come_ends_ms(
+    jobs: Sequence[Steps], servers: int, step_ends_ms: list[list[float]] | None = None
+) -> list[float]:
+    """Return when each job ends, in ms, if every server is first come, first served. Every step must take some time.
+
+    Args:
+        jobs: steps of every job, in starting order.
+        servers: number of servers.
+        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
+    """
+    state = QueueState.beginning(jobs, servers, is_ranked=False)
+    serve_in_turn(jobs, state, None, step_ends_ms)
+    return state.ends_ms
+
+
+def timed_ranked_ends_ms(
+    jobs: Sequence[Steps],
+    servers: int,
+    discipline: QueueDiscipline,
+    deadlines_ms: Sequence[float],
+    step_ends_ms: list[list[float]] | None = None,
+) -> list[float]:
+    """Return when each job ends, in ms, as `ranked_ends_ms` does, in a third of its time.
+
+    Args:
+        jobs: steps of every job, in starting order; every step takes some time.
+        servers: number of servers.
+        discipline: of the processors; not round robin.
+        deadlines_ms: by job, on the clock of the simulation.
+        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
+    """
+    state = QueueState.beginning(jobs, servers, is_ranked=True)
+    serve_by_rank(jobs, state, rank_deadlines_ms(discipline, deadlines_ms), None, step_ends_ms)
+    return state.ends_ms
+
+
+def rank_deadlines_ms(discipline: QueueDiscipline, deadlines_ms: Sequence[float]) -> Sequence[float] | None:
+    """Return the deadlines by which processors serve, [jobs]; None if they serve by work. All are 0 without ranks."""
+    if discipline is QueueDiscipline.SHORTEST_JOB_FIRST:
+        return None
+    return deadlines_ms if discipline is QueueDiscipline.EARLIEST_DEADLINE_FIRST else [0.0] * len(deadlines_ms)
 
 
 def ranked_ends_ms(

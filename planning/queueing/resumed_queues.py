@@ -5,51 +5,14 @@ happens as before. So a simulation keeps checkpoints, and the next one begins at
 The numbers are those of `planning.queueing.numbered_queues`, to the last digit. Every step must take some time.
 """
 
-import heapq
 from collections.abc import Sequence
-from itertools import repeat
 from typing import NamedTuple
 
-from planning.queueing.numbered_queues import Steps
+from planning.queueing.numbered_queues import QueueState, Steps, rank_deadlines_ms, serve_by_rank, serve_in_turn
 from shared.policy import QueueDiscipline
 
 # Events between checkpoints, at least, and number of checkpoints of a simulation at most.
 LEAST_EVENTS, MOST_CHECKPOINTS = 12, 12
-
-# A step that waits for a processor: rank, number of the arrival, job, work.
-Waiting = tuple[float, int, int, float]
-
-
-class Checkpoint(NamedTuple):
-    """The state of all queues between two events.
-
-    Attributes:
-        seen: [jobs] number of steps of every job that have been looked at.
-        done: [jobs] number of steps that have been served, or whose end is known.
-        events: the heap of what happens next, as in `first_come_ends_ms` and `timed_ranked_ends_ms`.
-        free_ms: [servers] end of the last step of every server.
-        ends_ms: [jobs] ends of the jobs that have ended, and 0.
-        waiting: [servers] heaps of what waits; empty where all queues are first come, first served.
-        chooses: [servers] whether the next choice of a processor is among the events.
-        arrived: number of arrivals at processors.
-    """
-
-    seen: list[int]
-    done: list[int]
-    events: list[tuple[float, int]]
-    free_ms: list[float]
-    ends_ms: list[float]
-    waiting: list[list[Waiting]]
-    chooses: list[bool]
-    arrived: int
-
-    def copy(self) -> "Checkpoint":
-        """Return a state that changes on its own."""
-        seen, events, free_ms, ends_ms = self.seen[:], self.events[:], self.free_ms[:], self.ends_ms[:]
-        if not self.waiting:
-            return Checkpoint(seen, seen, events, free_ms, ends_ms, self.waiting, self.chooses, 0)
-        waiting = [own[:] for own in self.waiting]
-        return Checkpoint(seen, self.done[:], events, free_ms, ends_ms, waiting, self.chooses[:], self.arrived)
 
 
 class Run(NamedTuple):
@@ -66,7 +29,7 @@ class Run(NamedTuple):
     jobs: Sequence[Steps]
     deadlines_ms: Sequence[float]
     ends_ms: list[float]
-    checkpoints: list[Checkpoint]
+    checkpoints: list[QueueState]
     steps: int
 
 
@@ -84,7 +47,7 @@ def resumed_run(
     """
     is_ranked = discipline is not QueueDiscipline.FIFO
     kept = (
-        [_beginning(len(jobs), servers, is_ranked)]
+        [QueueState.beginning(jobs, servers, is_ranked=is_ranked)]
         if like is None
         else like.checkpoints[: _kept(jobs, deadlines_ms, like)]
     )
@@ -92,21 +55,15 @@ def resumed_run(
     every = max(LEAST_EVENTS, (2 if is_ranked else 1) * total // MOST_CHECKPOINTS)
     left = total - sum(kept[-1].done)
     state = kept[-1].copy()
-    if is_ranked:
-        by_deadline = discipline is QueueDiscipline.EARLIEST_DEADLINE_FIRST
-        new = _run_ranked(jobs, state, deadlines_ms if by_deadline else None, every)
-    else:
-        new = _run_first_come(jobs, state, every)
-    return Run(jobs, deadlines_ms, state.ends_ms, kept + new, left)
-
-
-def _beginning(jobs: int, servers: int, is_ranked: bool) -> Checkpoint:
-    seen = [0] * jobs
-    done = [0] * jobs if is_ranked else seen
-    processors = servers if is_ranked else 0
-    waiting: list[list[Waiting]] = [[] for _ in range(processors)]
-    events = [(0.0, job) for job in range(jobs)]
-    return Checkpoint(seen, done, events, [0.0] * servers, [0.0] * jobs, waiting, [False] * processors, 0)
+    ranks_ms = rank_deadlines_ms(discipline, deadlines_ms)
+    while True:
+        if is_ranked:
+            state = serve_by_rank(jobs, state, ranks_ms, every)
+        else:
+            serve_in_turn(jobs, state, every)
+        if not state.events:
+            return Run(jobs, deadlines_ms, state.ends_ms, kept, left)
+        kept.append(state.copy())
 
 
 def _kept(jobs: Sequence[Steps], deadlines_ms: Sequence[float], like: Run) -> int:
@@ -134,77 +91,3 @@ def _common(steps: Steps, known: Steps) -> int:
         if steps[place] != known[place]:
             return place
     return most
-
-
-def _run_first_come(jobs: Sequence[Steps], state: Checkpoint, every: int) -> list[Checkpoint]:
-    """Finish a simulation as `first_come_ends_ms` does; return checkpoints of it."""
-    done, arrivals, free_ms, ends_ms = state.done, state.events, state.free_ms, state.ends_ms
-    replace, pop = heapq.heapreplace, heapq.heappop
-    checkpoints: list[Checkpoint] = []
-    while True:
-        for _ in repeat(None, every):
-            now_ms, job = arrivals[0]
-            steps, place = jobs[job], done[job]
-            server, work_ms = steps[place]
-            begin_ms = free_ms[server]
-            end_ms = (begin_ms if begin_ms > now_ms else now_ms) + work_ms
-            free_ms[server] = end_ms
-            done[job] = place = place + 1
-            if place == len(steps):
-                ends_ms[job] = end_ms
-                pop(arrivals)
-                if not arrivals:
-                    return checkpoints
-            else:
-                replace(arrivals, (end_ms, job))
-        checkpoints.append(state.copy())
-
-
-def _run_ranked(
-    jobs: Sequence[Steps], state: Checkpoint, deadlines_ms: Sequence[float] | None, every: int
-) -> list[Checkpoint]:
-    """Finish a simulation as `timed_ranked_ends_ms` does; return checkpoints of it.
-
-    Processors serve by the work of a step if ``deadlines_ms`` is None.
-    """
-    seen, done, events, free_ms, ends_ms, waiting, chooses, arrived = state
-    count = len(jobs)
-    push, pop, replace = heapq.heappush, heapq.heappop, heapq.heapreplace
-    checkpoints: list[Checkpoint] = []
-    while True:
-        for _ in repeat(None, every):
-            now_ms, job = events[0]
-            if job < count:
-                server, work_ms = jobs[job][done[job]]
-                seen[job] += 1
-                if not server % 2:
-                    arrived += 1
-                    push(
-                        waiting[server], (work_ms if deadlines_ms is None else deadlines_ms[job], arrived, job, work_ms)
-                    )
-                    if chooses[server]:
-                        pop(events)
-                    else:
-                        chooses[server] = True
-                        begin_ms = free_ms[server]
-                        replace(events, (begin_ms if begin_ms > now_ms else now_ms, count + server))
-                    continue
-                begin_ms = free_ms[server]
-                end_ms = (begin_ms if begin_ms > now_ms else now_ms) + work_ms
-            else:
-                server = job - count
-                _, _, job, work_ms = pop(waiting[server])
-                end_ms = now_ms + work_ms
-                chooses[server] = bool(waiting[server])
-            free_ms[server] = end_ms
-            done[job] += 1
-            if done[job] == len(jobs[job]):
-                ends_ms[job] = end_ms
-                pop(events)
-            else:
-                replace(events, (end_ms, job))
-            if waiting[server]:
-                push(events, (end_ms, count + server))
-            if not events:
-                return checkpoints
-        checkpoints.append(state._replace(arrived=arrived).copy())
