@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.report import console
 from planning.cost.cost_model import CostModel
+from planning.files.json_document import InvalidDocumentError
 from planning.files.problem_file import read_problem
 from planning.learned.ddpg_agent import Networks
 from planning.learned.dense_network import DenseNetwork
@@ -23,7 +24,7 @@ from planning.search.device_network import DeviceNetwork
 from planning.search.spatial_group import spatial_group
 from planning.search.volume_routes import Volume, volume_route
 from planning.strategies.spatial.distredge import Distredge
-from shared.model.onnx_file.dense_model import dense_layers, dense_model
+from shared.model.onnx_file.dense_model import NoDenseModelError, dense_layers, dense_model
 from shared.model.scoring import load_scorer
 
 
@@ -31,9 +32,12 @@ def split_environment(problem_file: Path, seed: int) -> SplitEnvironment:
     """Return the volumes of the first stream of a problem file.
 
     Raises:
-        SystemExit: there is nothing to split.
+        SystemExit: the file cannot be read, or there is nothing to split.
     """
-    problem = read_problem(problem_file.read_bytes())
+    try:
+        problem = read_problem(problem_file.read_bytes())
+    except (OSError, InvalidDocumentError) as error:
+        raise SystemExit(f"{problem_file}: {error}") from None
     group = spatial_group(DeviceNetwork(problem), problem.streams[0])
     if group is None or len(group.providers) == 1 or not group.stretches():
         raise SystemExit(f"{problem_file}: no model with rows and two devices that run it, so nothing to split")
@@ -44,9 +48,13 @@ def stored_networks(file: Path, environment: SplitEnvironment) -> Networks:
     """Return the actor of a file.
 
     Raises:
-        SystemExit: it was trained for another number of devices.
+        SystemExit: the file cannot be read, or the actor was trained for another number of devices.
     """
-    actor = DenseNetwork.of_layers(dense_layers(file.read_bytes()), True)
+    try:
+        layers = dense_layers(file.read_bytes())
+    except (OSError, NoDenseModelError) as error:
+        raise SystemExit(f"{file}: {error}") from None
+    actor = DenseNetwork.of_layers(layers, True)
     if (actor.widths[0], actor.widths[-1]) != (environment.states, environment.actions):
         raise SystemExit(f"{file}: the actor is for {actor.widths[-1] + 1} devices, not {environment.actions + 1}")
     return Networks(actor)

@@ -39,3 +39,14 @@ def test_an_actor_for_other_devices_is_refused(tmp_path: Path) -> None:
     smaller.write_text(json.dumps(problem))
     with pytest.raises(SystemExit, match="the actor is for 4 devices, not 3"):
         stored_networks(file, split_environment(smaller, 0))
+
+
+def test_files_that_are_none_are_named_in_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"{")
+    environment = split_environment(PROBLEM, 0)
+    for file, said in ((tmp_path / "missing", "No such file"), (broken, "broken: ")):
+        with pytest.raises(SystemExit, match=said):
+            split_environment(file, 0)
+        with pytest.raises(SystemExit, match=said):
+            stored_networks(file, environment)
