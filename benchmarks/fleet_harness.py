@@ -13,8 +13,7 @@ from typing import Final
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from services.cli.render.fleet_view import FILTERS, FleetView
 from services.cli.testbed.conditions import Conditions
-from services.planner.problems.problem_from_snapshot import TILE_OVERHEAD_MS
-from services.planner.problems.tiled_planning import row_profile, row_tables
+from services.planner.problems.tiled_planning import TILE_OVERHEAD_MS, row_profile, row_tables
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.model_exchange import serve_models

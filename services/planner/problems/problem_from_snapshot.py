@@ -13,17 +13,13 @@ from services.planner.problems.readiness import profile_fault
 from services.planner.problems.sharing import slowdown
 from services.planner.problems.snapshot import NOISE, DeviceState, FleetSnapshot
 from services.planner.problems.stream_models import input_bytes, model_of
-from services.planner.problems.tiled_planning import row_tables, tiles_fault
+from services.planner.problems.tiled_planning import TILE_OVERHEAD_MS, row_tables, tiles_fault
 from services.planner.problems.transports import links_in_force
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration
 from shared.transport_mode import TransportMode
 
 _Value = TypeVar("_Value")
-
-# What a tile takes beside its blocks: rows are received, put together, queued, taken apart and sent in Python. It was
-# between 5 and 8 ms per stage on executors of one idle machine with two cores (`benchmarks.tiled_fleet`).
-TILE_OVERHEAD_MS = 6.0
 
 # Separator in model keys: `<sha256>/<stream>`. A model is listed again for a stream whose requests have another size,
 # whose segments a device has rejected, or which may not use the same devices in tiles.

@@ -8,6 +8,10 @@ from services.planner.problems.snapshot import DeviceState, FleetSnapshot
 from shared.messages.devices import REFUSED_MS, Profile
 from shared.messages.models import Manifest, ManifestBlock
 
+# What a tile takes beside its blocks: rows are received, put together, queued, taken apart and sent in Python. It was
+# between 5 and 8 ms per stage on executors of one idle machine with two cores (`benchmarks.tiled_fleet`).
+TILE_OVERHEAD_MS = 6.0
+
 
 def runs_tiles(state: DeviceState) -> bool:
     """Return whether a device computes tiles, and sends and receives rows."""

@@ -7,10 +7,10 @@ import pytest
 from planning.problem.problem import RowProfile
 from services.planner.decisions.causes import find_cause
 from services.planner.decisions.committed_routes import joint_cost
-from services.planner.problems.problem_from_snapshot import TILE_OVERHEAD_MS
 from services.planner.problems.profile_requests import ProfileKey, missing_profiles
 from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet
 from services.planner.problems.tiled_planning import (
+    TILE_OVERHEAD_MS,
     row_profile,
     row_tables,
     tile_notes,
