@@ -111,7 +111,8 @@ async def test_the_will_of_a_device_crosses_and_stays(sites: TwoSites) -> None:
             "import asyncio, sys, pickle\nfrom shared.bus.connection import Connection\n"
             "settings, will = pickle.loads(sys.stdin.buffer.read())\n"
             "async def run():\n    async with Connection.open(settings, will=will) as c:\n"
-            "        await c.publish('devices/cam/presence', b'here', retain=True)\n        await asyncio.sleep(600)\n"
+            "        await c.publish('devices/cam/presence', b'here', retain=True)\n"
+            "        await asyncio.Event().wait()\n"
             "asyncio.run(run())\n"
         )
         process = await asyncio.create_subprocess_exec(

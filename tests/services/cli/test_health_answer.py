@@ -1,9 +1,12 @@
 """`segue health` as probes call it: a monitor in a process of its own, and only light modules."""
 
 import asyncio
+import os
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from services.cli.health_answer import answer, answer_quickly
 from shared.exit_status import ExitStatus
 from tests.support.segue_command import run_segue
 
+SUPERVISOR = f"segue-health-{os.getpid()}"
 MAIN = (sys.executable, "-c", "from services.cli.health_answer import main; main()")
 
 
@@ -26,6 +30,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("SEGUE_FLEET", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def notices() -> Iterator[socket.socket]:
+    """Yield the socket of a supervisor."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"\0{SUPERVISOR}")
+        receiver.setblocking(False)
+        yield receiver
 
 
 def test_a_probe_loads_only_light_modules(folder: Path) -> None:
@@ -56,28 +69,31 @@ def test_other_calls_are_left_to_the_command_line(arguments: list[str]) -> None:
     assert answer_quickly(arguments) is None
 
 
-async def until(role: str, status: ExitStatus) -> None:
-    while True:
-        if await asyncio.to_thread(answer, role) is status:
-            return
-        await asyncio.sleep(0.05)
+async def until(notices: socket.socket, text: str) -> None:
+    """Wait for a notice of the service to its supervisor."""
+    async with asyncio.timeout(60):
+        while text not in (await asyncio.get_running_loop().sock_recv(notices, 4096)).decode():
+            pass
 
 
-async def test_a_real_monitor_is_ready_while_it_has_a_broker(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_real_monitor_is_ready_while_it_has_a_broker(
+    folder: Path, notices: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with EmbeddedBroker() as broker:
-        address = broker.settings.address
         monitor = await asyncio.create_subprocess_exec(
-            *MAIN, "monitor", "--device", "cam", "--broker", address, "--data-dir", str(folder / "data")
+            *(*MAIN, "monitor", "--device", "cam", "--broker", broker.settings.address),
+            *("--data-dir", str(folder / "data")),
+            env={**os.environ, "NOTIFY_SOCKET": f"@{SUPERVISOR}"},
         )
         try:
-            async with asyncio.timeout(60):
-                await until("monitor", ExitStatus.DONE)
+            await until(notices, "READY=1")
+            assert await asyncio.to_thread(answer, "monitor") is ExitStatus.DONE
             assert capsys.readouterr().out.endswith("monitor cam: ready\n")
             assert await asyncio.to_thread(answer, "monitor", name="other") is ExitStatus.FAILED
             assert await asyncio.to_thread(answer, "executor") is ExitStatus.FAILED
             await broker.kill()
-            async with asyncio.timeout(60):
-                await until("monitor", ExitStatus.FAILED)
+            await until(notices, "STATUS=no connection to the broker")
+            assert await asyncio.to_thread(answer, "monitor") is ExitStatus.FAILED
             assert "no connection to the broker" in capsys.readouterr().out.splitlines()[-1]
             assert await asyncio.to_thread(answer, None, is_alive_enough=True) is ExitStatus.DONE
         finally:
