@@ -22,11 +22,10 @@ from planning.learned.split_search import (
     search_splits,
 )
 from planning.problem.plan import Infeasible, Plan, Route
-from planning.problem.problem import Problem, Stream
+from planning.problem.problem import Problem
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.simple_routes import keeps_constraints
-from planning.search.spatial_group import RowUnit, SpatialGroup, spatial_group
-from planning.search.stream_by_stream import plan_each_stream
+from planning.search.spatial_group import RowUnit, SpatialGroup
 from planning.search.volume_routes import Volume, proportional_rows, volume_route
 from planning.strategies.spatial.aofl import AOFL, linear_ratio
 from planning.strategies.spatial.coedge import COEDGE
@@ -35,7 +34,7 @@ from planning.strategies.spatial.deepthings import DEEPTHINGS
 from planning.strategies.spatial.mednn import MEDNN
 from planning.strategies.spatial.modnn import MODNN
 from planning.strategies.spatial.offload import OFFLOAD
-from planning.strategies.spatial.spatial_baseline import too_many_rows
+from planning.strategies.spatial.spatial_baseline import plan_each_group
 from planning.strategies.strategy import SearchProgress
 from planning.strategies.traits import CostClass, Traits, Trial
 from shared.policy import Objective
@@ -81,16 +80,12 @@ class Distredge:
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
         """Return the plan of the best splits for every stream on its own."""
-        if (refused := too_many_rows(problem, self.name)) is not None:
-            return refused
         context = context_of(problem, context)
-        network, costs = context.network, context.costs
 
-        def choose(stream: Stream) -> Route | None:
-            group = spatial_group(network, stream)
-            return None if group is None else self._route(costs, group, seed, time_budget_s)
+        def route(group: SpatialGroup) -> Route:
+            return self._route(context.costs, group, seed, time_budget_s)
 
-        return plan_each_stream(context, self.name, choose, time_budget_s)
+        return plan_each_group(context, self.name, route, time_budget_s)
 
     def partition(self, group: SpatialGroup, seed: int) -> list[tuple[RowUnit, ...]]:
         """Return the units of each volume that LC-PSS chooses; the group has a stretch with rows."""

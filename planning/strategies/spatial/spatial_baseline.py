@@ -54,16 +54,7 @@ class SpatialBaseline:
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
         """Return the plan of the rule for every stream on its own."""
-        if (refused := too_many_rows(problem, self.name)) is not None:
-            return refused
-        context = context_of(problem, context)
-        network = context.network
-
-        def choose(stream: Stream) -> Route | None:
-            group = spatial_group(network, stream)
-            return None if group is None else self.route(group)
-
-        return plan_each_stream(context, self.name, choose, time_budget_s)
+        return plan_each_group(context_of(problem, context), self.name, self.route, time_budget_s)
 
     def route(self, group: SpatialGroup) -> Route:
         """Return the route of the rule, whose constraints are not checked."""
@@ -73,7 +64,21 @@ class SpatialBaseline:
         return volume_route(group, division.volumes, division.whole_on or (None if division.volumes else group.fastest))
 
 
-def too_many_rows(problem: Problem, strategy: str) -> Infeasible | None:
+def plan_each_group(
+    context: PlanningContext, strategy: str, route: Callable[[SpatialGroup], Route], time_budget_s: float
+) -> Plan | Infeasible:
+    """Return a plan of the routes that ``route`` finds for the group of every stream on its own."""
+    if (refused := _too_many_rows(context.problem, strategy)) is not None:
+        return refused
+
+    def choose(stream: Stream) -> Route | None:
+        group = spatial_group(context.network, stream)
+        return None if group is None else route(group)
+
+    return plan_each_stream(context, strategy, choose, time_budget_s)
+
+
+def _too_many_rows(problem: Problem, strategy: str) -> Infeasible | None:
     """Return the answer to a problem with a model of too many blocks with rows; None if there is none."""
     for name in sorted({stream.model for stream in problem.streams}):
         count = sum(block.rows is not None for block in problem.models[name].blocks)
