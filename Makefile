@@ -75,7 +75,7 @@ test-bridge: setup
 
 # Root, podman, runc and debootstrap; says why it skips.
 test-systemd: wheels
-	deploy/systemd/test_boot.sh build/wheels
+	tools/containers/boot_systemd.sh build/wheels
 
 # Root and podman; each says why it skips.
 images: setup

@@ -5,13 +5,12 @@ Where no registry is reachable, the base image is made from the distribution's p
 
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
-from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, say
+from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, reported_end, say
 from tools.containers.host_network import unchanged_network
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -122,13 +121,8 @@ def _mirror() -> list[str]:
 
 def main() -> None:
     """Build; exit status 0 also where it is skipped."""
-    try:
-        with unchanged_network():
-            build_all(ContainerEngine(STORAGE))
-    except Skipped as reason:
-        say(f"skipped: {reason}")
-    except CommandFailed as error:
-        sys.exit(f"failed: {error}")
+    with reported_end(), unchanged_network():
+        build_all(ContainerEngine(STORAGE))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
-"""Podman with storage, settings and networks of its own, so that nothing of the machine's changes."""
+"""Podman with storage, settings and networks of its own, so that nothing of the machine's changes.
 
+`python -m tools.containers.container_engine FOLDER` writes the settings and prints the variables for a shell.
+"""
+
+import contextlib
 import os
+import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +45,8 @@ class ContainerEngine:
 
     Attributes:
         folder: of its storage and settings.
-        environment: of commands that use it.
+        variables: by which podman finds them.
+        environment: of commands that use it, with these variables.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,8 +67,8 @@ class ContainerEngine:
             f'[storage]\ndriver = "overlay"\ngraphroot = "{self.folder}/storage"\nrunroot = "{self.folder}/run"\n'
         )
         settings.write_text(_SETTINGS.format(folder=self.folder))
-        own = {"CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(settings)}
-        self.environment = {**os.environ, **own}
+        self.variables = {"CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(settings)}
+        self.environment = {**os.environ, **self.variables}
         try:
             self.run("info", "--format", "{{.Store.GraphDriverName}}")
         except CommandFailed as error:
@@ -129,3 +136,28 @@ def _without_noise(text: str) -> list[str]:
 def say(text: str) -> None:
     """Print a line at once."""
     print(text, flush=True)
+
+
+@contextlib.contextmanager
+def reported_end() -> Iterator[None]:
+    """Print why the block is skipped, which is no failure; a command that failed ends the process with status 1."""
+    try:
+        yield
+    except Skipped as reason:
+        say(f"skipped: {reason}")
+    except CommandFailed as error:
+        sys.exit(f"failed: {error}")
+
+
+def main() -> None:
+    """Print the variables; without podman the reason on standard error, with status 1."""
+    try:
+        variables = ContainerEngine(Path(sys.argv[1])).variables
+    except Skipped as reason:
+        sys.exit(f"skipped: {reason}")
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+if __name__ == "__main__":
+    main()

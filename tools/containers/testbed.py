@@ -9,7 +9,6 @@ import contextlib
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +21,8 @@ from shared.client import Client, ClientTimeout
 from shared.enrolment import settings_from
 from shared.messages.requests import OutcomeStatus
 from shared.messages.streams import CommittedPlan, route_text
-from tools.containers.build_images import REPOSITORY, STORAGE, image_of
-from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, say
+from tools.containers.build_images import REPOSITORY, STORAGE
+from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, reported_end, say
 from tools.containers.disturbances import (
     Disturbance,
     cut_link,
@@ -32,8 +31,7 @@ from tools.containers.disturbances import (
     pulled_power,
     sinking_link,
 )
-from tools.containers.host_network import unchanged_network
-from tools.containers.trial_fleet import DEVICES, IMAGE_USER, TrialFleet
+from tools.containers.trial_fleet import DEVICES, IMAGE_USER, TrialFleet, trial_fleet
 from tools.containers.try_deployment import LIMITS, set_up
 
 _STREAM: Final = "door"
@@ -212,25 +210,13 @@ def _small_disk(engine: ContainerEngine, fleet: TrialFleet) -> Iterator[Path | N
 
 def main() -> None:
     """Run it; exit status 0 also where it is skipped."""
-    try:
+    with reported_end():
         engine = ContainerEngine(STORAGE)
-        if not engine.has_image(image_of("broker")):
-            raise Skipped("there are no images: make images")
         if missing := [name for name in ("tc", "nsenter") if shutil.which(name) is None]:
             raise Skipped(f"{', '.join(missing)} is not installed: apt-get install iproute2 util-linux")
-        with unchanged_network():
-            fleet = TrialFleet(engine, REPOSITORY / "build" / "testbed", LIMITS)
-            try:
-                with _small_disk(engine, fleet) as disk:
-                    set_up(fleet)
-                    asyncio.run(disturb(fleet, disk))
-            finally:
-                fleet.remove()
-        say("passed; containers, volumes, networks and rules are removed")
-    except Skipped as reason:
-        say(f"skipped: {reason}")
-    except CommandFailed as error:
-        sys.exit(f"failed: {error}")
+        with trial_fleet(engine, REPOSITORY / "build" / "testbed", LIMITS) as fleet, _small_disk(engine, fleet) as disk:
+            set_up(fleet)
+            asyncio.run(disturb(fleet, disk))
 
 
 if __name__ == "__main__":

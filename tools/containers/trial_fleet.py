@@ -1,17 +1,20 @@
 """The fleet of the trial: a server and three devices, each a compose project, as docs/deployment.md sets them up."""
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from broker.process import free_port
 from tools.containers.build_images import REPOSITORY, image_of
-from tools.containers.container_engine import CommandFailed, ContainerEngine
+from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, say
+from tools.containers.host_network import unchanged_network
 
 DEVICES: Final = ("camera", "helper", "server")
 SERVICES: Final = {"server-side": ("broker", "planner", "collector"), **dict.fromkeys(DEVICES, ("executor", "monitor"))}
@@ -180,3 +183,21 @@ def _own_address() -> str:
         probe.connect(("192.0.2.1", 9))
         address: str = probe.getsockname()[0]
         return address
+
+
+@contextlib.contextmanager
+def trial_fleet(engine: ContainerEngine, folder: Path, limits: dict[str, dict[str, str]]) -> Iterator[TrialFleet]:
+    """Yield a fleet that is removed at the end, with all that containers have changed in the machine's network.
+
+    Raises:
+        Skipped: there are no images.
+    """
+    if not all(engine.has_image(image_of(role)) for role in ("broker", "executor")):
+        raise Skipped("there are no images: make images")
+    with unchanged_network():
+        fleet = TrialFleet(engine, folder, limits)
+        try:
+            yield fleet
+        finally:
+            fleet.remove()
+    say("passed; containers, volumes, networks and rules are removed, images are kept in build/podman")

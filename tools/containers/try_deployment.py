@@ -7,7 +7,6 @@ of every service. It prints what each step took, and removes everything.
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +15,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Final, TypeVar
 
-from tools.containers.build_images import REPOSITORY, STORAGE, image_of
-from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, say
-from tools.containers.host_network import unchanged_network
-from tools.containers.trial_fleet import DEVICES, PHOTOGRAPH, TrialFleet
+from tools.containers.build_images import REPOSITORY, STORAGE
+from tools.containers.container_engine import CommandFailed, ContainerEngine, reported_end, say
+from tools.containers.trial_fleet import DEVICES, PHOTOGRAPH, TrialFleet, trial_fleet
 
 _T = TypeVar("_T")
 
@@ -232,21 +230,11 @@ def _submit(count: int = 1) -> tuple[str, ...]:
 
 def main() -> None:
     """Try it; exit status 0 also where it is skipped."""
-    try:
-        engine = ContainerEngine(STORAGE)
-        if not all(engine.has_image(image_of(role)) for role in ("broker", "executor")):
-            raise Skipped("there are no images: make images")
-        with unchanged_network():
-            fleet = TrialFleet(engine, REPOSITORY / "build" / "deployment-trial", LIMITS)
-            try:
-                Trial(fleet).run()
-            finally:
-                fleet.remove()
-        say("passed; containers, volumes, networks and rules are removed, images are kept in build/podman")
-    except Skipped as reason:
-        say(f"skipped: {reason}")
-    except CommandFailed as error:
-        sys.exit(f"failed: {error}")
+    with (
+        reported_end(),
+        trial_fleet(ContainerEngine(STORAGE), REPOSITORY / "build" / "deployment-trial", LIMITS) as fleet,
+    ):
+        Trial(fleet).run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Boots a machine with systemd in a podman container and installs a fleet in it as a new user would: without a network,
-# from a folder of wheels. Needs root, podman, runc, debootstrap. Usage: test_boot.sh WHEELS [WORK]
+# from a folder of wheels. Needs root, podman, runc, debootstrap. In the checkout: boot_systemd.sh WHEELS [WORK]
 set -euo pipefail
 WHEELS=$(realpath "$1")
 WORK=$(realpath -m "${2:-build/boot}")
@@ -8,24 +8,9 @@ IMAGE=localhost/segue-boot:bookworm
 NAME=segue-boot-$$
 
 skip() { echo "skipped: $1"; exit 0; }
-[ "$(id -u)" = 0 ] || skip "only root can boot a container with systemd"
-for tool in podman runc debootstrap; do
-    command -v $tool >/dev/null || skip "$tool is missing: apt-get install podman runc debootstrap"
-done
-
-mkdir -p "$WORK"
-printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/graph"\nrunroot = "%s/run"\n' "$WORK" "$WORK" > "$WORK/storage.conf"
-# The default limits of podman are above those of some machines; crun does not run on hybrid control groups.
-cat > "$WORK/containers.conf" <<CONF
-[containers]
-default_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]
-log_driver = "k8s-file"
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "runc"
-CONF
-export CONTAINERS_STORAGE_CONF=$WORK/storage.conf CONTAINERS_CONF=$WORK/containers.conf
+command -v debootstrap > /dev/null || skip "debootstrap is missing: apt-get install debootstrap"
+VARIABLES=$(.venv/bin/python -m tools.containers.container_engine "$WORK" 2>&1) || { echo "$VARIABLES"; exit 0; }
+eval "$VARIABLES"
 
 if ! podman image exists $IMAGE; then
     echo "making the base image (a minute)"
