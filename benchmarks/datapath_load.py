@@ -20,7 +20,7 @@ from services.cli.testbed import command_lines
 from services.cli.testbed.processes import Processes
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest
 from shared.messages.requests import REQUEST_ID_PROPERTY

@@ -16,8 +16,8 @@ from services.cli.testbed.conditions import Conditions
 from services.planner.problems.tiled_planning import TILE_OVERHEAD_MS, row_profile, row_tables
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_exchange import serve_models
-from shared.bus.properties import Properties
+from shared.bus.model_files.model_exchange import serve_models
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Ready, Rejected, segments_of
 from shared.messages.devices import Profile

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
 from shared.bus.errors import BusError
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 
 # Messages that some service acts on. Of the retained ones a late duplicate would be a forgery: only a broker that
 # serves others first delivers them out of order.

@@ -31,9 +31,9 @@ from services.executor.sender import AttemptTracker, Sender
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
+from shared.bus.feature_maps.transport import BrokerTransport
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.settings import BusSettings
-from shared.bus.transport import BrokerTransport
 from shared.codecs import RAW, encode_tensor, load_registry
 from shared.codecs.spec import as_bytes
 from shared.direct.direct_settings import DirectSettings

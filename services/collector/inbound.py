@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from shared.bus import topics
-from shared.bus.properties import NO_PROPERTIES, Properties
+from shared.bus.mqtt.properties import NO_PROPERTIES, Properties
 from shared.messages.base import MessageError, describe_faults, of_topic
 from shared.messages.devices import Links, Presence, ServicePresence, Telemetry, offline
 from shared.messages.events import Event, EventKind, Reroute

@@ -10,9 +10,9 @@ from typing import Final
 
 from services.executor.outbox import Outbox
 from shared.bus import topics
-from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import BusError
-from shared.bus.transport import FeatureMapTransport
+from shared.bus.feature_maps.emulation import ShapedTransport
+from shared.bus.feature_maps.transport import FeatureMapTransport
 from shared.direct.direct_probe import ProbeFrames
 from shared.direct.direct_transport import ArrivedProbe, DirectReceipt, DirectTransport
 from shared.messages.devices import DirectEcho, DirectProbe

@@ -14,9 +14,9 @@ from services.executor.source.journal_thread import JournalThread
 from services.executor.source.request_limit import largest_result_bytes
 from services.executor.trust_files import TrustFiles
 from shared.bus import topics
-from shared.bus.chunk_sender import UNCONFIRMED_CHUNKS
 from shared.bus.connection import Connection, Will, unique_client_id
-from shared.bus.transport import BrokerTransport
+from shared.bus.feature_maps.chunk_sender import UNCONFIRMED_CHUNKS
+from shared.bus.feature_maps.transport import BrokerTransport
 from shared.codecs import CodecRegistry, load_registry
 from shared.direct.direct_transport import DirectTransport
 from shared.duplicate_names import NameClaim

@@ -8,7 +8,7 @@ from services.executor.feature_maps import FeatureMap, decode_feature_map
 from services.executor.outbox import Outbox
 from shared.bus import topics
 from shared.bus.errors import DecodeError
-from shared.bus.transport import Delivery
+from shared.bus.feature_maps.transport import Delivery
 from shared.codecs import CodecRegistry
 from shared.lane.lane_messages import is_lane_message
 from shared.messages.base import MessageError

@@ -12,7 +12,7 @@ from services.executor.outbox import Outbox
 from services.executor.sender import AttemptTracker
 from shared.bus import topics
 from shared.bus.errors import DecodeError
-from shared.bus.transport import Delivery
+from shared.bus.feature_maps.transport import Delivery
 from shared.lane.input_assembly import CompleteInput, GivenUp, InputAssembler, InputKey
 from shared.lane.lane_messages import RowsMessage, TableMessage, decode_lane_message, is_lane_message
 from shared.lane.lane_tables import ReceivedTable, ReceivedTables

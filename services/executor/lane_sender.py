@@ -12,8 +12,8 @@ import numpy as np
 
 from services.executor.peer_clocks import source_time_s
 from services.executor.transfers import TransferLedger
+from shared.bus.feature_maps.transport import FeatureMapTransport
 from shared.bus.frame import frame_size_bytes
-from shared.bus.transport import FeatureMapTransport
 from shared.codecs.spec import as_bytes
 from shared.lane.input_assembly import row_count
 from shared.lane.lane_messages import Piece, RequestFacts, encode_rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.messages.events import Event, EventKind
 from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import REQUEST_ID_PROPERTY

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.executor.results import with_transfer, without_outputs
-from shared.bus.chunk_sender import ChunkSender
 from shared.bus.errors import MessageTooLarge, PublishForbidden
+from shared.bus.feature_maps.chunk_sender import ChunkSender
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.large_outcomes import MAX_LARGE_OUTCOME_BYTES, OUTPUT_CHUNK_CONTENT, transfer_id_of
 from shared.messages.requests import Outcome
 

@@ -14,8 +14,8 @@ from services.executor.outbox import Outbox
 from services.executor.peer_clocks import source_time_s
 from services.executor.transfers import TransferLedger
 from shared.bus.errors import BusError
+from shared.bus.feature_maps.transport import FeatureMapTransport
 from shared.bus.frame import frame_size_bytes
-from shared.bus.transport import FeatureMapTransport
 from shared.codecs import EncodedTensor
 from shared.messages.events import EventKind
 from shared.messages.requests import FeatureMapHeader

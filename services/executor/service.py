@@ -41,12 +41,12 @@ from services.executor.source.sources import Sources
 from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
-from shared.bus.chunk_sender import ChunkSender
-from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
-from shared.bus.link_schedule import LinkRate
+from shared.bus.feature_maps.chunk_sender import ChunkSender
+from shared.bus.feature_maps.emulation import ShapedTransport
+from shared.bus.feature_maps.link_schedule import LinkRate
+from shared.bus.feature_maps.transport import BrokerTransport, FeatureMapTransport
 from shared.bus.malloc_tuning import keep_large_buffers
-from shared.bus.transport import BrokerTransport, FeatureMapTransport
 from shared.client_secret import with_client_secret
 from shared.data_directory import lock_directory
 from shared.direct.direct_transport import DirectTransport

@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from shared.bus.link_schedule import LinkRate, LinkSchedule
+from shared.bus.feature_maps.link_schedule import LinkRate, LinkSchedule
 from shared.bus.timer import WakeableTimer
 from shared.messages.devices import Emulation
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from services.planner.coordination.effects import FetchModel
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
-from shared.bus.model_exchange import fetch_model, serve_models
+from shared.bus.model_files.model_exchange import fetch_model, serve_models
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest
 

@@ -19,8 +19,8 @@ from shared.bus.errors import (
     SessionLost,
 )
 from shared.bus.frame import Buffer
-from shared.bus.properties import Properties
-from shared.bus.publish_packet import Payload, overhead_bytes, payload_pieces
+from shared.bus.mqtt.properties import Properties
+from shared.bus.mqtt.publish_packet import Payload, overhead_bytes, payload_pieces
 from shared.bus.receive_queue import Received, ReceiveQueue
 from shared.bus.session import MqttSession, SessionOptions, Will
 from shared.bus.session_keeper import SessionKeeper

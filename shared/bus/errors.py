@@ -7,7 +7,7 @@ BusError
 │   ├── PublishForbidden  the account has no right to publish on the topic
 │   └── MessageTooLarge   the broker, or the settings, allow no message of this size
 ├── SubscriptionFailed    a subscription was not confirmed in time
-├── ModelTransferError    a model file could not be fetched (shared.bus.model_transfer)
+├── ModelTransferError    a model file could not be fetched (shared.bus.model_files.model_transfer)
 ├── SettingsError         an address or a setting is invalid (also a ValueError)
 ├── SessionLost           a connection ended; stays inside shared.bus
 ├── HandshakeClosed       the broker did not answer CONNECT; stays inside shared.bus

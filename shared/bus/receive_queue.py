@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from shared.bus.properties import NO_PROPERTIES, Properties
+from shared.bus.mqtt.properties import NO_PROPERTIES, Properties
 
 
 def nothing_to_acknowledge() -> None:

@@ -15,7 +15,6 @@ from typing import Final
 
 import mqtt5
 
-from shared.bus.acknowledgements import AcknowledgementOrder
 from shared.bus.errors import (
     AccessRefused,
     BrokerUnreachable,
@@ -26,11 +25,12 @@ from shared.bus.errors import (
     PublishForbidden,
 )
 from shared.bus.frame import Buffer
-from shared.bus.mqtt_driver import MqttDriver
-from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
-from shared.bus.properties import Properties
-from shared.bus.publish_packet import overhead_bytes
-from shared.bus.reason_codes import Reason
+from shared.bus.mqtt.acknowledgements import AcknowledgementOrder
+from shared.bus.mqtt.mqtt_driver import MqttDriver
+from shared.bus.mqtt.packet_reader import IncomingPublish, UnreadablePublish
+from shared.bus.mqtt.properties import Properties
+from shared.bus.mqtt.publish_packet import overhead_bytes
+from shared.bus.mqtt.reason_codes import Reason
 from shared.bus.receive_queue import Received, nothing_to_acknowledge
 from shared.bus.settings import BusSettings
 from shared.bus.tls import client_context

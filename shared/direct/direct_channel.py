@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from shared.bus.chunk_sender import Pace
 from shared.bus.errors import BusError, DecodeError
+from shared.bus.feature_maps.chunk_sender import Pace
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.socket_stream import SocketStream
+from shared.bus.mqtt.socket_stream import SocketStream
 from shared.direct.direct_decoder import DirectDecoder
 from shared.direct.direct_messages import PART_BYTES, DirectEvent, MessageKind, frame_messages, message
 

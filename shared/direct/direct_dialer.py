@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from shared.bus.chunk_sender import Pace
+from shared.bus.feature_maps.chunk_sender import Pace
 from shared.bus.frame import Buffer
 from shared.direct.direct_channel import DirectChannel, error_text
 from shared.direct.direct_decoder import DirectDecoder

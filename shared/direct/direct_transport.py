@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from shared.bus.chunk_sender import Pace
+from shared.bus.feature_maps.chunk_sender import Pace
+from shared.bus.feature_maps.transport import Delivery, SentMessage, TakeNow, TransportCounters, takes_nothing
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.transport import Delivery, SentMessage, TakeNow, TransportCounters, takes_nothing
 from shared.direct.direct_channel import DirectChannel, DirectSendFailed
 from shared.direct.direct_dialer import DirectDialer, DirectLink
 from shared.direct.direct_listener import ArrivedFrame, DirectListener

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from shared.bus.chunk_sender import Pace
+from shared.bus.feature_maps.chunk_sender import Pace
+from shared.bus.feature_maps.transport import BrokerTransport, SentMessage
 from shared.bus.frame import Buffer
-from shared.bus.transport import BrokerTransport, SentMessage
 from shared.direct.direct_channel import DirectSendFailed
 from shared.direct.direct_messages import PART_BYTES
 from shared.direct.direct_transport import DirectTransport

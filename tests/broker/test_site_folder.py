@@ -18,7 +18,7 @@ from broker.process import free_port
 from broker.site_folder import set_site, write_site
 from shared.bus import topics
 from shared.bus.connection import Connection, Will
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.receive_queue import Received
 from shared.bus.roles import Role
 from shared.enrolment import Enrolment

@@ -12,7 +12,7 @@ from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.segment import build_segments
 from services.executor.segments.segment_events import SegmentKey
-from shared.bus.transport import BrokerTransport
+from shared.bus.feature_maps.transport import BrokerTransport
 from shared.codecs import EncodedTensor, load_registry
 from shared.messages.events import EventKind
 from shared.messages.requests import ErrorCause, OutcomeStatus

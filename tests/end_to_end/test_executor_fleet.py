@@ -22,8 +22,8 @@ from services.executor.segments.engine import EngineSettings, load_session
 from services.executor.segments.prepare import prepare
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
-from shared.bus.model_exchange import serve_models
-from shared.bus.properties import Properties
+from shared.bus.model_files.model_exchange import serve_models
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.control import (
     REPORTS,

@@ -16,8 +16,8 @@ from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_exchange import fetch_model, serve_models
-from shared.bus.model_transfer import PULL_BYTES, ModelTransferError, chunk_for
+from shared.bus.model_files.model_exchange import fetch_model, serve_models
+from shared.bus.model_files.model_transfer import PULL_BYTES, ModelTransferError, chunk_for
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest, Offer, Pull
 from tests.support.planner_fleet import Fleet, manifest_of, open_fleet

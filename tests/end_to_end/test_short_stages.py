@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.executor.lane_receiver import LaneReceiver
-from shared.bus.transport import Delivery
+from shared.bus.feature_maps.transport import Delivery
 from shared.lane.lane_messages import RowsMessage, decode_lane_message, is_lane_message
 from shared.messages.events import EventKind
 from shared.messages.requests import Outcome, OutcomeStatus

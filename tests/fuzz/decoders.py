@@ -34,7 +34,7 @@ with atheris.instrument_imports(
     from shared.bus.chunks import Reassembler, decode_chunk, split_message
     from shared.bus.errors import DecodeError
     from shared.bus.frame import decode_frame, encode_frame
-    from shared.bus.properties import Properties
+    from shared.bus.mqtt.properties import Properties
     from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
     from shared.direct.direct_decoder import DirectDecoder
     from shared.direct.direct_messages import (

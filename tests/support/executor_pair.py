@@ -17,8 +17,8 @@ from services.executor.config import ExecutorConfig
 from services.executor.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_exchange import serve_models
-from shared.bus.properties import Properties
+from shared.bus.model_files.model_exchange import serve_models
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import ShadowReport
 from shared.messages.control import REPORTS, Prepare, Ready, segments_of

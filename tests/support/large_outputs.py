@@ -3,8 +3,8 @@
 from services.executor.outbox import Outbox
 from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.output_sender import OutputSender
-from shared.bus.chunk_sender import ChunkSender
 from shared.bus.connection import Connection
+from shared.bus.feature_maps.chunk_sender import ChunkSender
 from shared.large_outcomes import MAX_LARGE_OUTCOME_BYTES, OUTPUT_CHUNK_BYTES
 
 

@@ -24,7 +24,7 @@ from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
 from shared.messages.control import COMMANDS, REPORTS, Prepare, Ready

@@ -9,7 +9,7 @@ from typing import Final
 
 from shared.bus.errors import BusError
 from shared.bus.frame import Buffer
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.receive_queue import Received
 from shared.bus.session import MqttSession, SessionOptions, Will
 from shared.bus.settings import BusSettings

@@ -12,10 +12,10 @@ from typing import Final
 
 from services.cli.support.contract_bench import WAIT_S, ContractBench, ContractBroken
 from shared.bus.errors import AccessRefused, PublishForbidden
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.session import Will
 
-# Chunks of feature maps and models have half of it (`shared.bus.chunk_sender`).
+# Chunks of feature maps and models have half of it (`shared.bus.feature_maps.chunk_sender`).
 _NEEDED_BYTES: Final = 1024 * 1024
 _WEEK_S: Final = 7 * 86_400
 _MANY: Final = 300

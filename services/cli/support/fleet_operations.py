@@ -13,7 +13,7 @@ from services.cli.render.fleet_view import FILTERS, FleetView
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import BusError
-from shared.bus.model_exchange import serve_models
+from shared.bus.model_files.model_exchange import serve_models
 from shared.bus.receive_queue import Received
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError

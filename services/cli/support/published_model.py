@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from shared.bus.pieces import digest_pieces
+from shared.bus.model_files.pieces import digest_pieces
 from shared.messages.models import FilePacking, Manifest
 from shared.model.errors import ModelFileError
 from shared.model.partitioned_model import PartitionedModel

@@ -11,9 +11,9 @@ from services.executor.errors import CannotPrepare
 from services.executor.segments.file_cache import make_room, note_use, space_of
 from services.executor.segments.segment import weight_ranges
 from shared.bus.errors import BusError
-from shared.bus.model_exchange import fetch_model, fetch_pieces
-from shared.bus.model_transfer import ModelTransferError
-from shared.bus.pieces import ByteRange, PieceDigests, count_bytes, merge_ranges, subtract_ranges
+from shared.bus.model_files.model_exchange import fetch_model, fetch_pieces
+from shared.bus.model_files.model_transfer import ModelTransferError
+from shared.bus.model_files.pieces import ByteRange, PieceDigests, count_bytes, merge_ranges, subtract_ranges
 from shared.bus.settings import BusSettings
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest

@@ -14,7 +14,7 @@ from services.executor.segments.fusion import Encoder, operators_ms, representat
 from services.executor.segments.prepare import prepare
 from services.executor.segments.segment_events import IN_ONE_PIECE, SegmentKey, SegmentNeed
 from services.executor.segments.segment_rows import SegmentRows, rows_and_graph
-from shared.bus.pieces import ByteRange
+from shared.bus.model_files.pieces import ByteRange
 from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest

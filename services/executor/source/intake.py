@@ -12,7 +12,7 @@ from services.executor.source.source_events import Request
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
 from shared.bus.errors import BusError
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.requests import ACCEPT_PROPERTY, JSON_CONTENT, MSGPACK_CONTENT, given_request_id
 

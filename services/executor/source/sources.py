@@ -35,7 +35,7 @@ from services.executor.source.stream_source import StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.large_outcomes import LARGE_OUTCOME_CONTENT, AssembledOutcome
 from shared.messages.alternatives import Alternatives

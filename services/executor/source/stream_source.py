@@ -65,7 +65,7 @@ from services.executor.source.source_messages import confined, error_outcome, fi
 from services.executor.source.source_steps import SourceStep, perform
 from services.executor.source.state import SourceState
 from shared.bus import topics
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.events import EventKind
 from shared.messages.requests import ErrorCause

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.collector.inbound import RequestSeen, RerouteSeen, ingest, topic_kind
 from shared.bus import topics
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.messages.base import MessageError
 from shared.messages.devices import Presence, State
 from shared.messages.events import Event, EventKind

@@ -20,7 +20,7 @@ from services.collector.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BrokerUnreachable
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.exit_status import InputError
 from shared.messages.devices import Presence, ServicePresence, State, Telemetry
 from shared.messages.requests import Confirmation, Outcome

@@ -19,7 +19,7 @@ from services.executor.source.output_receiver import OutputReceiver
 from services.executor.source.source_events import SourceLimits
 from services.executor.source.sources import Sources
 from shared.bus.connection import Connection
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.messages.devices import Capabilities, Presence, State
 from shared.messages.models import Manifest, ManifestBlock
 from tests.support.large_outputs import largest_result, outcome_delivery, output_sender

@@ -18,7 +18,7 @@ from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.transport import BrokerTransport
+from shared.bus.feature_maps.transport import BrokerTransport
 from shared.direct.direct_settings import DirectSettings
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch

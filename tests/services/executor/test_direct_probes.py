@@ -17,10 +17,10 @@ from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.emulation import ShapedTransport
-from shared.bus.link_schedule import LinkRate
+from shared.bus.feature_maps.emulation import ShapedTransport
+from shared.bus.feature_maps.link_schedule import LinkRate
+from shared.bus.feature_maps.transport import BrokerTransport
 from shared.bus.settings import BusSettings
-from shared.bus.transport import BrokerTransport
 from shared.direct.direct_settings import DirectSettings
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch

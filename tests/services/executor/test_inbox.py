@@ -19,7 +19,7 @@ from services.executor.segments.engine import EngineSettings
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import DecodeError
-from shared.bus.transport import BrokerTransport, Delivery
+from shared.bus.feature_maps.transport import BrokerTransport, Delivery
 from shared.codecs import RAW, load_registry
 from shared.lane.lane_messages import encode_table
 from shared.messages.devices import Receipt

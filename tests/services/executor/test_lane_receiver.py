@@ -18,7 +18,7 @@ from services.executor.sender import AttemptTracker
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import DecodeError
-from shared.bus.transport import Delivery
+from shared.bus.feature_maps.transport import Delivery
 from shared.codecs.spec import as_bytes
 from shared.lane.input_assembly import CompleteInput, InputAssembler
 from shared.lane.lane_messages import Piece, RowsMessage, encode_rows

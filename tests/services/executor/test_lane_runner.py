@@ -36,7 +36,7 @@ from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.transport import BrokerTransport, Delivery
+from shared.bus.feature_maps.transport import BrokerTransport, Delivery
 from shared.codecs import load_registry
 from shared.codecs.spec import as_bytes
 from shared.lane.input_assembly import InputAssembler, row_count

@@ -12,8 +12,8 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.lane_sender import LANE_BYTES, LaneSender
 from services.executor.transfers import TransferLedger
-from shared.bus.emulation import ShapedTransport
-from shared.bus.transport import BrokerTransport, Delivery
+from shared.bus.feature_maps.emulation import ShapedTransport
+from shared.bus.feature_maps.transport import BrokerTransport, Delivery
 from shared.lane.input_assembly import InputAssembler, InputKey
 from shared.lane.lane_messages import RowsMessage, TableMessage, decode_lane_message, is_lane_message
 from shared.lane.lane_tables import ReceivedTables

@@ -35,7 +35,7 @@ from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
-from shared.bus.transport import BrokerTransport
+from shared.bus.feature_maps.transport import BrokerTransport
 from shared.codecs import load_registry
 from shared.lane.input_assembly import InputAssembler
 from shared.large_outcomes import OutcomeAssembler

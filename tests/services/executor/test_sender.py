@@ -17,9 +17,9 @@ from services.executor.sender import AttemptTracker, Sender
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.emulation import ShapedTransport
-from shared.bus.link_schedule import LinkRate
-from shared.bus.transport import BrokerTransport
+from shared.bus.feature_maps.emulation import ShapedTransport
+from shared.bus.feature_maps.link_schedule import LinkRate
+from shared.bus.feature_maps.transport import BrokerTransport
 from shared.codecs import RAW, load_registry
 from shared.messages.requests import FeatureMapHeader
 from shared.messages.streams import PlanStage

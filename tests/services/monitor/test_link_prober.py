@@ -10,7 +10,7 @@ import pytest
 from services.monitor.link_prober import LinkProber
 from services.monitor.probe_budget import OVERHEAD_BYTES
 from services.monitor.probe_settings import ProbeSettings, SendProbe
-from shared.bus.link_schedule import LinkRate, LinkSchedule
+from shared.bus.feature_maps.link_schedule import LinkRate, LinkSchedule
 from shared.link_time import transmission_ms
 from shared.messages.devices import DirectEcho, TransferObservation
 from shared.transport_mode import Carrier

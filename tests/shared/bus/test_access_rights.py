@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from broker.mosquitto import MosquittoBroker, find_mosquitto
-from shared.bus import topics, transport
+from shared.bus import topics
 from shared.bus.access_rights import MissingRights
 from shared.bus.connection import Connection
 from shared.bus.errors import PublishForbidden
-from shared.bus.transport import BrokerTransport
+from shared.bus.feature_maps import transport
+from shared.bus.feature_maps.transport import BrokerTransport
 
 WAIT_S = 20.0
 RULES = """user pi

@@ -15,9 +15,9 @@ from broker.embedded import EmbeddedBroker
 from broker.process import BrokerProcess
 from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import AccessRefused, BrokerUnreachable, PublishFailed
+from shared.bus.feature_maps.transport import BrokerTransport, Delivery
 from shared.bus.frame import decode_frame, encode_frame
 from shared.bus.settings import BusSettings
-from shared.bus.transport import BrokerTransport, Delivery
 
 WAIT_S = 20.0
 

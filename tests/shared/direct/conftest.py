@@ -11,8 +11,8 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from broker.process import BrokerProcess
+from shared.bus.feature_maps.transport import Delivery
 from shared.bus.settings import BusSettings
-from shared.bus.transport import Delivery
 from shared.direct.direct_settings import DirectSettings
 from shared.direct.direct_transport import DirectReceipt, DirectTransport
 from shared.messages.devices import Presence, State

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from shared.bus.feature_maps.transport import Delivery, takes_nothing
 from shared.bus.settings import BusSettings
-from shared.bus.transport import Delivery, takes_nothing
 from shared.direct.direct_channel import DirectSendFailed
 from shared.direct.direct_messages import PART_BYTES
 from shared.direct.direct_transport import DirectLoss, DirectTransport

@@ -8,7 +8,7 @@ import pytest
 
 from broker.process import BrokerProcess
 from shared.bus.errors import BusError, PublishFailed
-from shared.bus.transport import BrokerTransport, Delivery
+from shared.bus.feature_maps.transport import BrokerTransport, Delivery
 from shared.direct.direct_channel import DirectSendFailed
 from shared.direct.direct_messages import PART_BYTES
 from shared.direct.direct_transport import DirectTransport

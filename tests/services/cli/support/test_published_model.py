@@ -5,7 +5,7 @@ import onnx
 
 from services.cli.support.manifest import build_manifest, read_model
 from services.cli.support.published_model import publish_into, published_model
-from shared.bus.pieces import ByteRange, PieceDigests
+from shared.bus.model_files.pieces import ByteRange, PieceDigests
 from shared.messages.models import Manifest
 from tests.support.onnx_texts import onnx_bytes
 

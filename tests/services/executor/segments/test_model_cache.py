@@ -16,7 +16,7 @@ from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.segment import build_segments
 from services.executor.segments.segment_events import SegmentKey
 from shared.bus.connection import Connection
-from shared.bus.model_exchange import serve_models
+from shared.bus.model_files.model_exchange import serve_models
 from shared.bus.settings import BusSettings
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest

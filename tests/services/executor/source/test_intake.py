@@ -14,7 +14,7 @@ from services.executor.outbox import Outbox
 from services.executor.source.intake import RequestIntake, request_from_message
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.requests import JSON_CONTENT, MSGPACK_CONTENT
 

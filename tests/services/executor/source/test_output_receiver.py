@@ -13,7 +13,7 @@ from shared.bus import topics
 from shared.bus.chunks import split_message
 from shared.bus.connection import Connection
 from shared.bus.frame import frame_size_bytes
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.large_outcomes import AssembledOutcome, encode_large_outcome, transfer_id_of
 from shared.messages.requests import (
     REQUEST_ID_PROPERTY,

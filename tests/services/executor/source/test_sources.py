@@ -17,7 +17,7 @@ from services.executor.source.source_events import Request, SourceLimits
 from services.executor.source.sources import Sources
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
 from shared.messages.devices import DamageReport, Presence, State, TransferObservation
 from shared.messages.events import Event, EventKind

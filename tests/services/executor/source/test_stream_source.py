@@ -28,7 +28,7 @@ from services.executor.source.state import SourceState
 from services.executor.source.stream_source import _MAY_COME_AGAIN, StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 from shared.messages.requests import JSON_CONTENT, ErrorCause, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 from tests.support.large_outputs import output_sender

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.link_schedule import LinkRate, LinkSchedule
+from shared.bus.feature_maps.link_schedule import LinkRate, LinkSchedule
 
 MB = 1_000_000
 

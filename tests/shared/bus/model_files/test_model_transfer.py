@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.model_transfer import (
+from shared.bus.model_files.model_transfer import (
     Arrived,
     DiscardRanges,
     Finish,
@@ -25,7 +25,7 @@ from shared.bus.model_transfer import (
     chunk_for,
     refusal_for,
 )
-from shared.bus.pieces import ByteRange
+from shared.bus.model_files.pieces import ByteRange
 from shared.messages.models import ModelChunk, Pull
 
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from shared.bus.errors import SessionLost
-from shared.bus.reason_codes import Reason, ReasonCode
+from shared.bus.mqtt.reason_codes import Reason, ReasonCode
 
 _LAST_PACKET_ID: Final = 65_535
 

@@ -11,10 +11,10 @@ from typing import Final, Protocol, Self
 import numpy as np
 
 from shared.bus import topics
-from shared.bus.chunk_sender import UNCONFIRMED_CHUNKS, ChunkSender, Pace
 from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import DecodeError, PublishFailed
+from shared.bus.feature_maps.chunk_sender import UNCONFIRMED_CHUNKS, ChunkSender, Pace
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.settings import BusSettings
 from shared.messages.reject_counter import RejectCounter

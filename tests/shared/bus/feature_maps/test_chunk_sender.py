@@ -3,11 +3,11 @@
 import pytest
 
 from broker.mosquitto import MosquittoBroker
-from shared.bus.chunk_sender import ChunkSender
 from shared.bus.chunks import Reassembler
 from shared.bus.connection import Connection
 from shared.bus.errors import MessageTooLarge
-from shared.bus.properties import Properties
+from shared.bus.feature_maps.chunk_sender import ChunkSender
+from shared.bus.mqtt.properties import Properties
 
 PROPERTIES = Properties(content_type="application/vnd.segue.chunk", user={"request_id": "r" * 128})
 

@@ -10,8 +10,8 @@ from typing import Final
 import mqtt5
 
 from shared.bus.errors import DecodeError
-from shared.bus.properties import Properties
-from shared.bus.publish_packet import (
+from shared.bus.mqtt.properties import Properties
+from shared.bus.mqtt.publish_packet import (
     PUBLISH,
     PublishHead,
     decode_head,

@@ -3,7 +3,7 @@
 import mqtt5
 import pytest
 
-from shared.bus.reason_codes import Reason
+from shared.bus.mqtt.reason_codes import Reason
 
 
 @pytest.mark.parametrize(

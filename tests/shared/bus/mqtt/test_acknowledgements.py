@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.acknowledgements import AcknowledgementOrder
+from shared.bus.mqtt.acknowledgements import AcknowledgementOrder
 
 
 def test_an_early_acknowledgement_waits_for_those_before_it() -> None:

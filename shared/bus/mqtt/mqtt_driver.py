@@ -16,13 +16,13 @@ import mqtt5
 
 from shared.bus.errors import DecodeError, HandshakeClosed, SessionLost
 from shared.bus.frame import Buffer
-from shared.bus.keep_alive import KeepAlive, KeepAliveAction
-from shared.bus.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
-from shared.bus.pending_answers import PendingAnswers
-from shared.bus.properties import NO_PROPERTIES, Properties
-from shared.bus.publish_packet import PublishHead, encode_head
-from shared.bus.reason_codes import Reason
-from shared.bus.socket_stream import SocketStream, open_socket
+from shared.bus.mqtt.keep_alive import KeepAlive, KeepAliveAction
+from shared.bus.mqtt.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
+from shared.bus.mqtt.pending_answers import PendingAnswers
+from shared.bus.mqtt.properties import NO_PROPERTIES, Properties
+from shared.bus.mqtt.publish_packet import PublishHead, encode_head
+from shared.bus.mqtt.reason_codes import Reason
+from shared.bus.mqtt.socket_stream import SocketStream, open_socket
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import mqtt5
 import pytest
 
 from shared.bus.errors import SessionLost
-from shared.bus.pending_answers import PendingAnswers
+from shared.bus.mqtt.pending_answers import PendingAnswers
 
 SUCCESS = mqtt5.PubAckReasonCode.SUCCESS
 

@@ -10,11 +10,11 @@ from broker.process import BrokerProcess
 from shared.bus import topics
 from shared.bus.chunks import MAX_CHUNKS, Reassembler, split_message
 from shared.bus.connection import Connection
-from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import PublishFailed
+from shared.bus.feature_maps.emulation import ShapedTransport
+from shared.bus.feature_maps.link_schedule import LinkRate
+from shared.bus.feature_maps.transport import BrokerTransport, Delivery
 from shared.bus.frame import encode_frame
-from shared.bus.link_schedule import LinkRate
-from shared.bus.transport import BrokerTransport, Delivery
 from tests.shared.bus.conftest import BrokerKind, broker_parameters
 
 WAIT_S = 20.0
@@ -33,7 +33,7 @@ async def test_garbage_in_the_inbox_is_counted_logged_once_and_passed_over(
         BrokerTransport.open(embedded.settings, "server") as receiver,
         Connection.open(embedded.settings) as stranger,
     ):
-        with caplog.at_level(logging.WARNING, "shared.bus.transport"):
+        with caplog.at_level(logging.WARNING, "shared.bus.feature_maps.transport"):
             for _ in range(5):
                 await stranger.publish(topics.inbox("server"), b"\x01")
             await sender.send("server", [b"a frame"])

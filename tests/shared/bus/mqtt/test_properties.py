@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.bus.properties import NO_PROPERTIES, Properties
-from shared.bus.publish_packet import PUBLISH, PublishHead, decode_head, decode_length, encode_head
+from shared.bus.mqtt.properties import NO_PROPERTIES, Properties
+from shared.bus.mqtt.publish_packet import PUBLISH, PublishHead, decode_head, decode_length, encode_head
 
 
 def decoded(packet: bytes) -> PublishHead:

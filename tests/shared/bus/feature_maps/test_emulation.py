@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.chunk_sender import Pace
-from shared.bus.emulation import FinishedSend, ShapedTransport
+from shared.bus.feature_maps.chunk_sender import Pace
+from shared.bus.feature_maps.emulation import FinishedSend, ShapedTransport
+from shared.bus.feature_maps.link_schedule import LinkRate, LinkSchedule
+from shared.bus.feature_maps.transport import SentMessage
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.link_schedule import LinkRate, LinkSchedule
-from shared.bus.transport import SentMessage
 from shared.transport_mode import Carrier, TransportMode
 
 MB = 1_000_000

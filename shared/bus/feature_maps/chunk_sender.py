@@ -10,7 +10,7 @@ from shared.bus.chunks import CHUNK_BYTES, MAX_CHUNKS, chunk_overhead_bytes, spl
 from shared.bus.connection import Connection
 from shared.bus.errors import MessageTooLarge
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.properties import Properties
+from shared.bus.mqtt.properties import Properties
 
 # Waits until this number of bytes of the message may have been sent. Called before each chunk with the offset of its
 # end.

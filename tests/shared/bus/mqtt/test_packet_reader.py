@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.bus.errors import DecodeError
-from shared.bus.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
-from shared.bus.properties import NO_PROPERTIES, Properties
-from shared.bus.publish_packet import PublishHead, encode_head, encode_length
+from shared.bus.mqtt.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
+from shared.bus.mqtt.properties import NO_PROPERTIES, Properties
+from shared.bus.mqtt.publish_packet import PublishHead, encode_head, encode_length
 
 LARGE = bytes(range(256)) * 1024
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from shared.bus.mqtt.socket_stream import SocketStream, open_socket
 from shared.bus.settings import BusSettings
-from shared.bus.socket_stream import SocketStream, open_socket
 from shared.bus.tls import client_context
 from tests.shared.bus.conftest import Certificates
 

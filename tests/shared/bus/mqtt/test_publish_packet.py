@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.bus.errors import DecodeError
-from shared.bus.properties import Properties
-from shared.bus.publish_packet import (
+from shared.bus.mqtt.properties import Properties
+from shared.bus.mqtt.publish_packet import (
     PublishHead,
     decode_head,
     decode_length,

@@ -13,8 +13,8 @@ from broker.mosquitto import MosquittoBroker
 from broker.process import BrokerProcess
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_exchange import fetch_model, serve_models
-from shared.bus.model_transfer import PULL_BYTES, ModelTransferError
+from shared.bus.model_files.model_exchange import fetch_model, serve_models
+from shared.bus.model_files.model_transfer import PULL_BYTES, ModelTransferError
 from shared.messages.models import Manifest, ManifestBlock
 from tests.shared.bus.conftest import BrokerKind, broker_parameters
 

@@ -5,7 +5,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.pieces import ByteRange, PieceDigests, count_bytes, digest_pieces, merge_ranges, subtract_ranges
+from shared.bus.model_files.pieces import (
+    ByteRange,
+    PieceDigests,
+    count_bytes,
+    digest_pieces,
+    merge_ranges,
+    subtract_ranges,
+)
 from shared.messages.models import FilePacking, Manifest, ManifestBlock
 
 DATA = random.Random(5).randbytes(3500)

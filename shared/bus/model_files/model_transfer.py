@@ -1,7 +1,7 @@
 """Transfer of a model file over the bus: the receiver's state machine and the provider's answers, without I/O.
 
 The receiver pulls chunks of 256 kB, four at a time. Every chunk has a CRC-32, and every piece of the file a SHA-256.
-`shared.bus.model_exchange` waits, writes and publishes.
+`shared.bus.model_files.model_exchange` waits, writes and publishes.
 
     PULLING --every wanted byte received--> VERIFYING --no piece damaged--> DONE
        ^                                        |
@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Final, assert_never
 
 from shared.bus.errors import BusError
-from shared.bus.pieces import ByteRange, count_bytes, merge_ranges, subtract_ranges
+from shared.bus.model_files.pieces import ByteRange, count_bytes, merge_ranges, subtract_ranges
 from shared.messages.models import ModelChunk, Pull
 
 PULL_BYTES: Final = 256 * 1024

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.bus.partial_file import PartialFile, SparseFile
-from shared.bus.pieces import ByteRange, PieceDigests
+from shared.bus.model_files.partial_file import PartialFile, SparseFile
+from shared.bus.model_files.pieces import ByteRange, PieceDigests
 
 DATA = random.Random(2).randbytes(1000)
 WHOLE = PieceDigests(1000, 1000, (hashlib.sha256(DATA).digest(),))

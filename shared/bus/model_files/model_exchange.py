@@ -1,4 +1,4 @@
-"""Exchange of model files over the bus: fetches one, serves a library. The I/O around `shared.bus.model_transfer`."""
+"""Exchange of model files over the bus: fetches one, serves a library. The I/O around `model_transfer`."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from typing import Final
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, unique_client_id
 from shared.bus.errors import BusError
-from shared.bus.model_transfer import (
+from shared.bus.model_files.model_transfer import (
     MAX_PULL_BYTES,
     PULL_BYTES,
     STALL_S,
@@ -32,8 +32,8 @@ from shared.bus.model_transfer import (
     chunk_for,
     refusal_for,
 )
-from shared.bus.partial_file import PartialFile, ReceivedFile, SparseFile
-from shared.bus.pieces import ByteRange, PieceDigests, count_bytes
+from shared.bus.model_files.partial_file import PartialFile, ReceivedFile, SparseFile
+from shared.bus.model_files.pieces import ByteRange, PieceDigests, count_bytes
 from shared.bus.settings import BusSettings
 from shared.messages.base import MessageError
 from shared.messages.models import Manifest, ModelChunk, Pull

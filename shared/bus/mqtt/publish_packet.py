@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer
-from shared.bus.properties import NO_PROPERTIES, Properties
+from shared.bus.mqtt.properties import NO_PROPERTIES, Properties
 
 PUBLISH: Final = 0x30
 _RETAIN: Final = 0x01

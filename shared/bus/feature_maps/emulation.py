@@ -1,6 +1,6 @@
 """A transport over emulated links: sends take as long as over links of a given bandwidth and latency.
 
-`shared.bus.link_schedule` computes the times. The transport here waits for them, and corrects for its own lateness.
+`link_schedule` computes the times. The transport here waits for them, and corrects for its own lateness.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from shared.bus.chunk_sender import Pace
+from shared.bus.feature_maps.chunk_sender import Pace
+from shared.bus.feature_maps.link_schedule import Booking, LinkRate, LinkSchedule
+from shared.bus.feature_maps.transport import FeatureMapTransport, SentMessage
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.link_schedule import Booking, LinkRate, LinkSchedule
 from shared.bus.timer import WakeableTimer
-from shared.bus.transport import FeatureMapTransport, SentMessage
 from shared.transport_mode import Carrier, TransportMode
 
 # Bounds on the corrections of `FinishedSend`: a delayed wake-up of the process, a confirmation by the broker. Other

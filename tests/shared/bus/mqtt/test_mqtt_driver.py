@@ -11,8 +11,8 @@ import mqtt5
 import pytest
 
 from shared.bus.errors import HandshakeClosed, SessionLost
-from shared.bus.mqtt_driver import MqttDriver
-from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
+from shared.bus.mqtt.mqtt_driver import MqttDriver
+from shared.bus.mqtt.packet_reader import IncomingPublish, UnreadablePublish
 from tests.shared.bus.scripted_peer import (
     DISCONNECT,
     PINGREQ,

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
-from shared.bus.pieces import ByteRange, PieceDigests, count_bytes, merge_ranges, subtract_ranges
+from shared.bus.model_files.pieces import ByteRange, PieceDigests, count_bytes, merge_ranges, subtract_ranges
 
 
 class ReceivedFile(ABC):

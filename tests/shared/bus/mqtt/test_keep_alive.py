@@ -1,6 +1,6 @@
 """When a silent broker is asked, and when it is given up."""
 
-from shared.bus.keep_alive import KeepAlive, KeepAliveAction
+from shared.bus.mqtt.keep_alive import KeepAlive, KeepAliveAction
 
 
 def test_silence_of_either_side_is_asked_about_and_an_answer_begins_anew() -> None:

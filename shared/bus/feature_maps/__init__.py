@@ -1,0 +1,1 @@
+"""Feature maps between devices over the broker, on real and on emulated links."""
