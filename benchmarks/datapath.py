@@ -19,7 +19,6 @@ installed. "Timers late" is how late sleeps of a millisecond end before and afte
 
 import asyncio
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from benchmarks.datapath_load import (
     StreamClient,
     measure_fleet,
     measure_rates,
+    serve_route,
     steady_ms,
     steady_row,
     timer_lateness_ms,
@@ -49,8 +49,7 @@ from services.cli.testbed import command_lines
 from services.cli.testbed.processes import Processes
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest
-from shared.messages.requests import Outcome
-from shared.messages.streams import PlanRoute, PlanStage
+from shared.messages.requests import Outcome, OutcomeStatus
 from shared.transport_mode import Carrier, TransportMode
 
 MQTT, DIRECT, MEMFD = WAYS = "mqtt", "direct", "memfd"
@@ -64,6 +63,11 @@ WARM_UP: Final = 10
 FIRST: Final = 128
 # Length of a measurement under load.
 LOAD_S, QUICK_LOAD_S = 20.0, 5.0
+
+
+def devices_of(way: str) -> tuple[str, str]:
+    """Return the names of both executors of one way, the source first."""
+    return f"{way}-first", f"{way}-second"
 
 
 def arguments(way: str, folder: Path) -> tuple[str, ...]:
@@ -87,41 +91,27 @@ class Pair:
     """
 
     way: str
-    harness: FleetHarness
-    carrier: Carrier
+    client: StreamClient
     hop_ms: list[float] = field(default_factory=list)
     total_ms: list[float] = field(default_factory=list)
 
-    @property
-    def devices(self) -> tuple[str, str]:
-        """Return the names of both executors, the source first."""
-        return f"{self.way}-first", f"{self.way}-second"
-
-    async def begin(self, manifest: Manifest, payload: bytes) -> None:
-        """Put the route over both executors in force."""
-        first, second = self.devices
-        await self.harness.begin(manifest, first, self.devices)
-        stages = (
-            PlanStage(start=0, stop=CUT, device=first),
-            PlanStage(start=CUT, stop=len(manifest.blocks), device=second),
-        )
-        epoch = await self.harness.commit(manifest, first, [PlanRoute(stages=stages)])
-        await self.harness.reach(payload, epoch)
+    async def warm_up(self, payload: bytes) -> None:
+        """Submit requests until the source dispatches first attempts beside its journal."""
         for _ in range(FIRST):
-            await self.harness.ask(payload)
+            await self.client.ask(payload)
 
     async def measure(self, payload: bytes, count: int) -> None:
-        """Submit requests one after the other."""
-        for number in range(WARM_UP + count):
-            started_s = time.monotonic()
-            outcome = await self.harness.ask(payload)
-            if number >= WARM_UP:
-                self.total_ms.append(1000 * (time.monotonic() - started_s))
-                self.hop_ms.append(self._hop_ms(outcome))
+        """Submit requests one after the other, and decode their outcomes when all are there."""
+        answers = [await self.client.ask(payload) for _ in range(WARM_UP + count)][WARM_UP:]
+        self.total_ms += [answer.total_ms for answer in answers]
+        self.hop_ms += [self._hop_ms(Outcome.decode(answer.outcome)) for answer in answers]
 
     def _hop_ms(self, outcome: Outcome) -> float:
+        if outcome.status is not OutcomeStatus.OK:
+            raise RuntimeError(f"{self.way}: {outcome.error}")
         first, second = outcome.trace
-        if first.transport is not self.carrier or first.sent_at_s is None:
+        carrier = Carrier.MQTT if self.way == MQTT else Carrier.DIRECT
+        if first.transport is not carrier or first.sent_at_s is None:
             raise RuntimeError(f"{self.way}: a feature map was carried by {first.transport}")
         return 1000 * (second.received_at_s - first.sent_at_s)
 
@@ -130,14 +120,17 @@ class Pair:
 async def opened_pairs(
     settings: BusSettings, manifest: Manifest, path: Path, payload: bytes
 ) -> AsyncIterator[list[Pair]]:
-    """Put a route of every way in force."""
+    """Put a route of every way in force, and open an application for each."""
+    for way in WAYS:
+        async with FleetHarness.open(settings, f"{way}-{manifest.name}", {manifest.model: path}) as harness:
+            await serve_route(harness, manifest, devices_of(way), (CUT,), payload)
+    # The harness decodes every message of the fleet: it is gone when applications measure.
     async with AsyncExitStack() as stack:
         pairs = []
         for way in WAYS:
-            opening = FleetHarness.open(settings, f"{way}-{manifest.name}", {manifest.model: path})
-            harness = await stack.enter_async_context(opening)
-            pairs.append(Pair(way, harness, Carrier.MQTT if way == MQTT else Carrier.DIRECT))
-            await pairs[-1].begin(manifest, payload)
+            client = await stack.enter_async_context(StreamClient.open(settings, f"{way}-{manifest.name}"))
+            pairs.append(Pair(way, client))
+            await pairs[-1].warm_up(payload)
         yield pairs
 
 
@@ -153,11 +146,7 @@ async def measure_hops(pairs: Sequence[Pair], manifest: Manifest, payload: bytes
 
 async def measure_steady(pairs: Sequence[Pair], payload: bytes, duration_s: float) -> list[dict[str, Any]]:
     """Measure the latencies of every way at a fixed rate."""
-    rows = []
-    for pair in pairs:
-        async with StreamClient.open(pair.harness.connection.settings, pair.harness.stream) as client:
-            rows.append(steady_row(pair.way, await steady_ms(client, payload, RATE_HZ, duration_s)))
-    return rows
+    return [steady_row(pair.way, await steady_ms(pair.client, payload, RATE_HZ, duration_s)) for pair in pairs]
 
 
 def new_broker() -> BrokerProcess:
@@ -174,7 +163,7 @@ async def measure(count: int, load_s: float) -> dict[str, Any]:
         broker = new_broker()
         async with broker, Processes(folder, command_lines.environment(broker.settings.address)) as processes:
             for way in WAYS:
-                for device in (f"{way}-first", f"{way}-second"):
+                for device in devices_of(way):
                     data = ("executor", "--device", device, "--data-dir", str(folder))
                     await processes.start(device, (*data, *arguments(way, folder)))
             for size, channels in SIZES.items():
@@ -184,7 +173,7 @@ async def measure(count: int, load_s: float) -> dict[str, Any]:
                     document["rows"] += [row(size, pair, tcp_ms) for pair in pairs]
                     if size == STEADY_SIZE:
                         document["steady"] = await measure_steady(pairs, payload, load_s)
-            devices = {way: (f"{way}-first", f"{way}-second") for way in WAYS}
+            devices = {way: devices_of(way) for way in WAYS}
             document["rates_hz"] = await measure_rates(broker.settings, folder, devices, load_s)
         document["fleet"] = await measure_fleet(new_broker(), folder / "fleet", payload, load_s)
     document["noise"]["after"] = await timer_lateness_ms()

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,13 +37,28 @@ _WARM_UP_S: Final = 1.0
 _SETTLE_S: Final = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        total_ms: from the publication of the request to the outcome.
+        outcome: the outcome, not decoded.
+    """
+
+    total_ms: float
+    outcome: bytes
+
+
 @dataclass(slots=True)
 class StreamClient:
     """An application with one stream. It matches outcomes by their property and does not decode them."""
 
     connection: Connection
     stream: str
-    _waiting: dict[str, asyncio.Future[float]] = field(default_factory=dict)
+    _waiting: dict[str, asyncio.Future[tuple[float, bytes]]] = field(default_factory=dict)
+    # Ids are new in every client: an outcome that is known already comes from the memory of the source.
+    _prefix: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     _requests: int = 0
 
     @classmethod
@@ -58,10 +74,10 @@ class StreamClient:
             finally:
                 listening.cancel()
 
-    async def ask_ms(self, payload: bytes) -> float:
-        """Submit a request, and return the time from its publication to its outcome in ms."""
+    async def ask(self, payload: bytes) -> Answer:
+        """Submit a request, and wait for its outcome."""
         self._requests += 1
-        request_id = f"load-{self._requests}"
+        request_id = f"{self._prefix}-{self._requests}"
         self._waiting[request_id] = answered = asyncio.get_running_loop().create_future()
         started_s = time.monotonic()
         properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
@@ -69,18 +85,18 @@ class StreamClient:
         await self.connection.publish(topic, payload, properties=properties, timeout_s=_ANSWER_S)
         try:
             async with asyncio.timeout(_ANSWER_S):
-                answered_s: float = await answered
+                answered_s, outcome = await answered
         except TimeoutError:
             late = f"request {request_id} of stream {self.stream} has no answer after {_ANSWER_S:g} s"
             raise RuntimeError(f"{late}; {len(self._waiting)} wait, as after a stall") from None
-        return 1000 * (answered_s - started_s)
+        return Answer(1000 * (answered_s - started_s), outcome)
 
     async def _listen(self) -> None:
         async for received in self.connection:
             now_s = time.monotonic()
             answered = self._waiting.pop(received.properties.user[REQUEST_ID_PROPERTY], None)
             if answered is not None and not answered.done():
-                answered.set_result(now_s)
+                answered.set_result((now_s, bytes(received.payload)))
 
 
 async def largest_rate_hz(client: StreamClient, payload: bytes, duration_s: float) -> float:
@@ -91,7 +107,7 @@ async def largest_rate_hz(client: StreamClient, payload: bytes, duration_s: floa
     async def keep_asking() -> None:
         nonlocal completed
         while (now_s := time.monotonic() - started_s) < _WARM_UP_S + duration_s:
-            await client.ask_ms(payload)
+            await client.ask(payload)
             completed += now_s >= _WARM_UP_S
 
     async with asyncio.TaskGroup() as group:
@@ -107,8 +123,8 @@ async def steady_ms(client: StreamClient, payload: bytes, rate_hz: float, durati
         asked = []
         for number in range(round(rate_hz * duration_s)):
             await asyncio.sleep(started_s + number / rate_hz - time.monotonic())
-            asked.append(group.create_task(client.ask_ms(payload)))
-    return [task.result() for task in asked]
+            asked.append(group.create_task(client.ask(payload)))
+    return [task.result().total_ms for task in asked]
 
 
 async def serve_route(
