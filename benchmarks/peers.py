@@ -27,6 +27,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.bus_overhead import FIRST, SECOND
+from benchmarks.datapath_load import StreamClient, serve_route
 from benchmarks.fleet_harness import FleetHarness
 from benchmarks.peer_processes import PEERS, Peer, two_segments
 from benchmarks.report import argument_parser, console, spread, write
@@ -36,7 +37,7 @@ from services.cli.testbed import command_lines
 from services.cli.testbed.processes import Processes
 from services.executor.segments.segment import REQUEST_TENSOR, Segment
 from shared.messages.models import Manifest
-from shared.messages.streams import PlanRoute, PlanStage
+from shared.messages.requests import Outcome
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
 from shared.transport_mode import TransportMode
@@ -83,30 +84,27 @@ async def measure_segue(
     path: Path, manifest: Manifest, cut: int, request: bytes, count: int, folder: Path, mode: TransportMode
 ) -> tuple[list[float], float]:
     """Return the latencies from dispatch to completion in ms, and the rate of a client in 1/s."""
-    stages = PlanStage(start=0, stop=cut, device=FIRST), PlanStage(start=cut, stop=len(manifest.blocks), device=SECOND)
     async with (
         MosquittoBroker() as broker,
         Processes(folder, command_lines.environment(broker.settings.address)) as processes,
-        FleetHarness.open(broker.settings, "peers", {manifest.model: path}) as harness,
     ):
         for device in (FIRST, SECOND):
             sockets = ("--direct-folder", str(folder / "sockets"), "--transport", mode.value)
             await processes.start(device, ("executor", "--device", device, "--data-dir", str(folder), *sockets))
-        await harness.begin(manifest, FIRST, (FIRST, SECOND))
-        epoch = await harness.commit(manifest, FIRST, [PlanRoute(stages=stages)], max_in_flight=IN_FLIGHT)
-        await harness.reach(request, epoch)
-        for _ in range(WARM_UP):
-            await harness.ask(request)
-        outcomes = [await harness.ask(request) for _ in range(count)]
-        room = asyncio.Semaphore(IN_FLIGHT)
+        async with FleetHarness.open(broker.settings, "peers", {manifest.model: path}) as harness:
+            await serve_route(harness, manifest, (FIRST, SECOND), (cut,), request)
+        async with StreamClient.open(broker.settings, "peers") as client:
+            answers = [await client.ask(request) for _ in range(WARM_UP + count)][WARM_UP:]
+            room = asyncio.Semaphore(IN_FLIGHT)
 
-        async def one() -> None:
-            async with room:
-                await harness.ask(request)
+            async def one() -> None:
+                async with room:
+                    await client.ask(request)
 
-        started_s = time.monotonic()
-        await asyncio.gather(*(one() for _ in range(count)))
-        rate_hz = count / (time.monotonic() - started_s)
+            started_s = time.monotonic()
+            await asyncio.gather(*(one() for _ in range(count)))
+            rate_hz = count / (time.monotonic() - started_s)
+    outcomes = [Outcome.decode(answer.outcome) for answer in answers]
     return [1000 * (outcome.completed_at_s - outcome.dispatched_at_s) for outcome in outcomes], rate_hz
 
 

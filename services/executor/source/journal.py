@@ -4,8 +4,11 @@ SQLite with a write-ahead log. A committed transaction survives SIGKILL of the p
 transaction (`synchronous = NORMAL`), so a power cut may lose the last moments. All calls come from one thread at a
 time, never from the event loop.
 
-A checkpoint copies the log into the database, and waits for the disk twice. `checkpoint` does this on a connection of
-its own, from another thread, while transactions go on. The transactions therefore do not wait for the disk.
+Large payloads have files of their own (`payload_files`), whose names are in the database.
+
+A checkpoint copies the log into the database, and waits for the disk twice. `Journal.checkpoint` does this on a
+connection of its own, from another thread, while transactions go on. The transactions therefore do not wait for the
+disk.
 """
 
 import contextlib
@@ -20,6 +23,7 @@ import msgpack
 
 from services.executor.source.journal_clock import ClockBase, continued, read_boot_id
 from services.executor.source.outcome_log import LoggedOutcome
+from services.executor.source.payload_files import PayloadFile, PayloadFiles
 from services.executor.source.source_events import Request, RestoredOutcome, RestoredRequest
 from shared.data_directory import move_aside
 from shared.sqlite_log import begin_log_again, checkpoint_after_bytes
@@ -46,6 +50,9 @@ CREATE TABLE IF NOT EXISTS requests (
     used_retries INTEGER NOT NULL DEFAULT 0, UNIQUE (stream, request_id));
 CREATE TABLE IF NOT EXISTS payloads (
     stream TEXT NOT NULL, request_id TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (stream, request_id));
+CREATE TABLE IF NOT EXISTS payload_files (
+    stream TEXT NOT NULL, request_id TEXT NOT NULL, name TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL, PRIMARY KEY (stream, request_id));
 CREATE TABLE IF NOT EXISTS outcomes (
     position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, request_id TEXT NOT NULL,
     finished_at_s REAL NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0, size_bytes INTEGER NOT NULL,
@@ -69,10 +76,10 @@ class StoredOutcome:
 class Journal:
     """The journal of one device, with all its streams. Open it with `Journal.open`.
 
-    Invariant: a request is in `requests` and `payloads` from `accept` to `finish`, and in `outcomes` from `finish` to
-    `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at any time. It is also in
-    `unpublished` until the broker or a collector has the outcome. `_log_bytes` estimates the log since the last
-    checkpoint; `transaction`, `accept` and `finish` increase it.
+    Invariant: a request is in `requests`, and in `payloads` or `payload_files`, from `accept` to `finish`, and in
+    `outcomes` from `finish` to `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at
+    any time. It is also in `unpublished` until the broker or a collector has the outcome. `_log_bytes` estimates the
+    log since the last checkpoint; `transaction`, `accept` and `finish` increase it.
 
     Attributes:
         path: of the file.
@@ -85,6 +92,8 @@ class Journal:
         self.clock = _continue_clock(database)
         self._database = database
         self._log_bytes = 0
+        self._files = PayloadFiles(path.with_name(f"{path.name}-payloads"))
+        self._files.keep_only([name for (name,) in database.execute("SELECT name FROM payload_files")])
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
@@ -111,6 +120,7 @@ class Journal:
         _set_aside(self.path, reason)
         self._database = _connect(self.path)
         self.clock = _continue_clock(self._database)
+        self._files.keep_only(())
 
     def close(self) -> None:
         """Close the file."""
@@ -127,9 +137,11 @@ class Journal:
             # SQLite itself rolls back after some errors (a full disk, for example), and then refuses another ROLLBACK.
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
+            self._files.rolled_back()
             if isinstance(error, sqlite3.OperationalError):
                 begin_log_again(self._database)
             raise
+        self._files.committed()
         self._log_bytes += _PAGES_PER_TRANSACTION * _PAGE_BYTES
 
     @property
@@ -141,16 +153,37 @@ class Journal:
         """Note that `checkpoint` is about to be called, so that the next one is due after as much new log."""
         self._log_bytes = 0
 
+    def checkpoint(self) -> None:
+        """Copy the log into the database, beside the transactions. May be called from another thread.
+
+        Blocks for the disk, but neither waits for a transaction nor makes one wait. Writes the files and the log to the
+        disk first, so that a power cut during the checkpoint damages nothing.
+
+        Raises:
+            OSError, sqlite3.Error: the disk is full or fails. The log keeps what it has.
+        """
+        self._files.sync()
+        with contextlib.closing(sqlite3.connect(self.path, timeout=0.0, isolation_level=None)) as database:
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
     def accept(self, stream: str, request: Request, payload: bytes, at_s: float) -> None:
-        """Write a request that was accepted at `at_s` (`clock`), unless it is in the journal already."""
+        """Write a request that was accepted at `at_s` (`clock`), unless it is in the journal with its payload."""
         key = (stream, request.request_id)
-        self._database.execute(
+        added = self._database.execute(
             # IGNORE: a transaction is retried when its commit fails, perhaps after it took effect.
             "INSERT OR IGNORE INTO requests (stream, request_id, accepted_at_s, request) VALUES (?, ?, ?, ?)",
             (*key, at_s, pack_request(request)),
         )
-        self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
-        self._log_bytes += len(payload)
+        if not added.rowcount and self._has_payload(key):
+            return
+        file = self._files.write(payload)
+        if file is None:
+            self._database.execute("INSERT OR REPLACE INTO payloads VALUES (?, ?, ?)", (*key, payload))
+            self._log_bytes += len(payload)
+        else:
+            row = (*key, file.name, file.size_bytes, file.crc32)
+            self._database.execute("INSERT OR REPLACE INTO payload_files VALUES (?, ?, ?, ?, ?)", row)
 
     def note_attempt(self, stream: str, request_id: str, attempt: int, used_retries: int) -> None:
         """Write the number of attempts, and of retries used, which ends a request that crashes its source each time."""
@@ -174,6 +207,10 @@ class Journal:
             self._database.execute("INSERT OR IGNORE INTO unpublished VALUES (?, ?, ?)", (*key, pack_request(request)))
         self._database.execute("DELETE FROM requests WHERE stream = ? AND request_id = ?", key)
         self._database.execute("DELETE FROM payloads WHERE stream = ? AND request_id = ?", key)
+        file = self._payload_file(key)
+        if file is not None:
+            self._database.execute("DELETE FROM payload_files WHERE stream = ? AND request_id = ?", key)
+            self._files.discard(file.name)
 
     def take_over(self, logged: LoggedOutcome) -> None:
         """Write an outcome that was published before it was written, as `finish` does."""
@@ -200,10 +237,29 @@ class Journal:
         self._database.executemany("DELETE FROM unpublished WHERE stream = ? AND request_id = ?", keys)
 
     def payload(self, stream: str, request_id: str) -> bytes | None:
-        """Return the payload of an accepted request that has no outcome yet."""
+        """Return the payload of an accepted request that has no outcome yet; None if it is damaged.
+
+        Raises:
+            OSError, sqlite3.Error: the disk fails.
+        """
+        file = self._payload_file((stream, request_id))
+        if file is not None:
+            return self._files.read(file)
         query = "SELECT payload FROM payloads WHERE stream = ? AND request_id = ?"
         row = self._database.execute(query, (stream, request_id)).fetchone()
         return row[0] if row else None
+
+    def _has_payload(self, key: tuple[str, str]) -> bool:
+        file = self._payload_file(key)
+        if file is not None:
+            return self._files.holds(file)
+        query = "SELECT 1 FROM payloads WHERE stream = ? AND request_id = ?"
+        return self._database.execute(query, key).fetchone() is not None
+
+    def _payload_file(self, key: tuple[str, str]) -> PayloadFile | None:
+        query = "SELECT name, size_bytes, crc32 FROM payload_files WHERE stream = ? AND request_id = ?"
+        row = self._database.execute(query, key).fetchone()
+        return PayloadFile(*row) if row else None
 
     def outcome(self, stream: str, request_id: str) -> StoredOutcome | None:
         """Return the outcome of a finished request."""
@@ -259,20 +315,6 @@ class Journal:
         self._database.executemany(
             "DELETE FROM watched WHERE stream = ? AND name = ?", [(stream, name) for name in names]
         )
-
-
-def checkpoint(path: Path) -> None:
-    """Copy the log of the journal at `path` into its database, beside the transactions of an open `Journal`.
-
-    Blocks for the disk, but neither waits for a transaction nor makes one wait. Writes the log to the disk first, so
-    that a power cut during the checkpoint damages nothing.
-
-    Raises:
-        sqlite3.Error: the disk is full or fails. The log keeps what it has.
-    """
-    with contextlib.closing(sqlite3.connect(path, timeout=0.0, isolation_level=None)) as database:
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from services.executor.source.journal import Journal, checkpoint
+from services.executor.source.journal import Journal
 from services.executor.source.outcome_log import LoggedOutcome, OutcomeLog
 from shared.bus.settings import BusSettings
 from shared.disk_faults import open_on_disk, until_disk_allows
@@ -85,10 +85,10 @@ class JournalThread:
         return self._journal.clock.now_s()
 
     async def read(self, query: Callable[[Journal], _Value]) -> _Value | None:
-        """Return the value of a query; None if the journal is damaged. Waits while the disk fails."""
+        """Return the value of a query; None if the journal cannot be read. Waits while the disk fails."""
         try:
             return await self._until_disk_allows(query)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             _LOGGER.error("the journal cannot be read: %s", error)
             return None
 
@@ -141,7 +141,7 @@ class JournalThread:
             return
         self._journal.checkpoint_begins()
         loop = asyncio.get_running_loop()
-        self._checkpoint = loop.run_in_executor(self._checkpoints, _try_checkpoint, self._journal.path)
+        self._checkpoint = loop.run_in_executor(self._checkpoints, _try_checkpoint, self._journal)
 
     async def _checkpoint_done(self) -> None:
         if self._checkpoint is not None:
@@ -184,9 +184,9 @@ def _in_transaction(journal: Journal, change: Callable[[Journal], None]) -> bool
     return journal.is_checkpoint_due
 
 
-def _try_checkpoint(path: Path) -> None:
+def _try_checkpoint(journal: Journal) -> None:
     try:
-        checkpoint(path)
-    except sqlite3.Error as error:
+        journal.checkpoint()
+    except (OSError, sqlite3.Error) as error:
         # The log keeps everything, and the next checkpoint tries again.
         _LOGGER.warning("the journal's log stays longer than usual: %s", error)

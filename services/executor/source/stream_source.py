@@ -347,7 +347,7 @@ class StreamSource:
         if payload is None:
             payload = await self._journal.read(lambda journal: journal.payload(self.stream, request.request_id))
         if payload is None:
-            await self.post(Undispatchable(request.request_id, "its bytes were lost with a damaged journal"))
+            await self.post(Undispatchable(request.request_id, "its bytes were lost with a damaged disk or journal"))
             return
         try:
             header = first_header(command, self.stream, self._state.device, time.monotonic())

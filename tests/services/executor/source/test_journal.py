@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import os
 import signal
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.source.journal import Journal, StoredOutcome, checkpoint
+from services.executor.source.journal import Journal, StoredOutcome
 from services.executor.source.source_events import Request, RestoredRequest
 from tests.support.shared_paths import REPOSITORY
 
@@ -181,11 +182,11 @@ def test_what_was_committed_survives_sigkill(path: Path) -> None:
 def test_what_was_committed_survives_sigkill_in_the_middle_of_a_checkpoint(path: Path) -> None:
     program = (
         "import sys, threading; from pathlib import Path\n"
-        "from services.executor.source.journal import Journal, checkpoint\n"
+        "from services.executor.source.journal import Journal\n"
         "from services.executor.source.source_events import Request\n"
         "path = Path(sys.argv[1]); journal = Journal.open(path)\n"
         "def repeat():\n"
-        "    while True: checkpoint(path)\n"
+        "    while True: journal.checkpoint()\n"
         "threading.Thread(target=repeat, daemon=True).start()\n"
         "for number in range(10_000):\n"
         "    payload = b'%d' % number * 10_000\n"
@@ -203,18 +204,19 @@ def test_what_was_committed_survives_sigkill_in_the_middle_of_a_checkpoint(path:
 
 def test_a_checkpoint_beside_open_transactions_keeps_everything(path: Path) -> None:
     journal = Journal.open(path)
-    payload = bytes(range(256)) * 1024
+    payload = bytes(range(256)) * 64
     number = 0
     while not journal.is_checkpoint_due:
         with journal.transaction():
-            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload, 0.0)
-        number += 1
+            for _ in range(64):
+                journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload, 0.0)
+                number += 1
     # The log is not copied by the transactions themselves.
     assert path.with_name(f"{path.name}-wal").stat().st_size > 4_000_000 > path.stat().st_size
     journal.checkpoint_begins()
     with journal.transaction():
         journal.accept("s", Request("open", 1, 0.0), b"x", 0.0)
-        checkpoint(path)
+        journal.checkpoint()
     assert path.stat().st_size > 4_000_000
     assert not journal.is_checkpoint_due
     assert [journal.payload("s", f"r{each}") for each in range(number)] == [payload] * number
@@ -223,13 +225,14 @@ def test_a_checkpoint_beside_open_transactions_keeps_everything(path: Path) -> N
 
 def test_a_transaction_that_the_disk_refuses_makes_room_in_the_log(path: Path) -> None:
     journal = Journal.open(path)
-    with journal.transaction():
-        journal.accept("s", Request("r", 100_000, 0.0), bytes(100_000), 0.0)
+    for number in range(4):
+        with journal.transaction():
+            journal.accept("s", Request(f"r{number}", 30_000, 0.0), bytes(30_000), 0.0)
     assert path.stat().st_size < 100_000
     with pytest.raises(sqlite3.OperationalError), journal.transaction():
         raise sqlite3.OperationalError("database or disk is full")
     assert path.stat().st_size > 100_000
-    assert journal.payload("s", "r") == bytes(100_000)
+    assert journal.payload("s", "r3") == bytes(30_000)
 
 
 def test_the_log_is_bounded_without_checkpoints_of_others(path: Path) -> None:
@@ -241,3 +244,87 @@ def test_the_log_is_bounded_without_checkpoints_of_others(path: Path) -> None:
             journal.accept("s", request, payload, 0.0)
             journal.finish("s", request, OUTCOME, 0.0)
     assert path.with_name(f"{path.name}-wal").stat().st_size < 80_000_000
+
+
+LARGE = bytes(range(256)) * 1000
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of payloads beside a journal."""
+    return sorted(path.with_name(f"{path.name}-payloads").glob("*"))
+
+
+def test_a_large_payload_has_a_file_until_its_outcome_is_committed(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, LARGE, 100.0)
+    (file,) = files_of(path)
+    assert file.stat().st_mode & 0o777 == 0o600
+    journal.close()
+    journal = Journal.open(path)
+    assert journal.payload("s", "r") == LARGE
+    with contextlib.suppress(RuntimeError), journal.transaction():
+        journal.finish("s", FULL, OUTCOME, 105.0)
+        raise RuntimeError
+    assert journal.payload("s", "r") == LARGE
+    with journal.transaction():
+        journal.finish("s", FULL, OUTCOME, 105.0)
+        assert files_of(path) == [file]
+    assert files_of(path) == []
+    assert path.with_name(f"{path.name}-wal").stat().st_size < len(LARGE)
+
+
+def test_a_transaction_that_fails_leaves_no_file(path: Path) -> None:
+    journal = Journal.open(path)
+    with contextlib.suppress(RuntimeError), journal.transaction():
+        journal.accept("s", FULL, LARGE, 100.0)
+        assert len(files_of(path)) == 1
+        raise RuntimeError
+    assert files_of(path) == []
+    assert journal.payload("s", "r") is None
+
+
+def test_a_request_that_comes_again_keeps_its_file_and_gets_a_lost_one_again(path: Path) -> None:
+    journal = Journal.open(path)
+    for _ in range(2):
+        with journal.transaction():
+            journal.accept("s", FULL, LARGE, 100.0)
+    (file,) = files_of(path)
+    file.unlink()
+    assert journal.payload("s", "r") is None
+    with journal.transaction():
+        journal.accept("s", FULL, LARGE, 100.0)
+    assert journal.payload("s", "r") == LARGE
+
+
+def test_files_without_requests_are_removed_at_the_start(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, LARGE, 100.0)
+    journal.close()
+    (file,) = files_of(path)
+    file.with_name("0123456789abcdef").write_bytes(LARGE)
+    file.with_name("0123456789abcdef.new").write_bytes(LARGE)
+    Journal.open(path).close()
+    assert files_of(path) == [file]
+
+
+def test_where_no_file_can_be_made_the_database_takes_the_payload(path: Path) -> None:
+    journal = Journal.open(path)
+    path.with_name(f"{path.name}-payloads").write_text("in the way")
+    with journal.transaction():
+        journal.accept("s", FULL, LARGE, 100.0)
+    assert journal.payload("s", "r") == LARGE
+    with journal.transaction():
+        journal.accept("s", FULL, LARGE, 100.0)
+        journal.finish("s", FULL, OUTCOME, 105.0)
+    assert journal.payload("s", "r") is None
+
+
+def test_a_new_journal_does_not_keep_the_files_of_a_damaged_one(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, LARGE, 100.0)
+    journal.replace_damaged("a test")
+    assert files_of(path) == []
+    assert journal.payload("s", "r") is None
