@@ -12,6 +12,7 @@ from planning.scheduling.equal_ends import EqualEnds
 from planning.scheduling.route_forms import RouteForm, RouteForms
 from planning.scheduling.route_moves import changed_route
 from planning.scheduling.sequence_costs import Evaluation, Job, SequenceCosts
+from planning.search.search_clock import ENDLESS, SearchClock
 from shared.policy import Objective
 
 # Work of the cheapest route under prices, in steps: a fixed part, and one for so many numbers of the stream's arrays.
@@ -164,14 +165,14 @@ class FinishingSearch:
         if evaluation.cost < self.best_cost * (1 - _MIN_GAIN) and self._costs.fits(jobs):
             self._continue_from(jobs, evaluation)
 
-    def run(self, work: int, enough: float = 0.0) -> None:
-        """Search until ``work`` steps have been done since the search was made, or the cost is at most ``enough``.
+    def run(self, work: int, enough: float = 0.0, clock: SearchClock = ENDLESS) -> None:
+        """Search until ``work`` steps are done since the search was made, the cost is ``enough``, or the time is over.
 
         Nothing happens if the work does not suffice for some tens of evaluations.
         """
         if not self.best or work < FEWEST_EVALUATIONS * self._costs.work(self.best):
             return
-        while self._spent < work and self.best_cost > enough:
+        while self._spent < work and self.best_cost > enough and not clock.is_over():
             if self._cycle_spent >= self._cycle_work:
                 self._begin_cycle()
             before = self._spent

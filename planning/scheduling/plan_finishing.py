@@ -17,6 +17,7 @@ from planning.search.cost_tables import build_tables, table_size
 from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import BudgetLevel
 from planning.search.result import BOUND_SLACK, make_plan, proves
+from planning.search.search_clock import ENDLESS, SearchClock
 from shared.policy import Objective
 
 # Steps of jobs that the search may take per second of time budget. They take 0.4 to 0.7 s.
@@ -46,6 +47,7 @@ def finished(
     starts: Sequence[Sequence[Plan]],
     bound: float | None,
     seed: int,
+    clock: SearchClock = ENDLESS,
 ) -> Plan:
     """Return the best of all plans, improved by the finishing search where that may help.
 
@@ -57,6 +59,7 @@ def finished(
         starts: the plans that join at every level, best first; some level has one.
         bound: a proved bound of the cost. The search ends when it is reached.
         seed: of all draws.
+        clock: ends the search.
     """
     problem = network.problem
     best = min((plans[0] for plans in starts if plans), key=rank)
@@ -69,13 +72,13 @@ def finished(
         waiting += plans[:STARTS]
         work = _work(level.improved_s)
         # Of a burst that is too long for the search, not even the first plans are simulated.
-        if _is_too_long(problem, work):
+        if _is_too_long(problem, work) or clock.is_over():
             continue
         finishing = finishing or PlanFinishing(network, seed)
         for plan in waiting:
             finishing.add(plan.streams, plan.turns)
         waiting = []
-        improved = finishing.improved(work, enough)
+        improved = finishing.improved(work, enough, clock)
         if improved is not None:
             answer = make_plan(problem, name, improved[0], turns=improved[1], costs=costs)
             if isinstance(answer, Plan) and answer.cost < best.cost * (1 - BOUND_SLACK):
@@ -128,14 +131,17 @@ class PlanFinishing:
         if jobs is not None:
             self._search.add_start(jobs)
 
-    def improved(self, work: int, enough: float = 0.0) -> tuple[dict[str, StreamPlan], tuple[str, ...]] | None:
+    def improved(
+        self, work: int, enough: float = 0.0, clock: SearchClock = ENDLESS
+    ) -> tuple[dict[str, StreamPlan], tuple[str, ...]] | None:
         """Return the best plan and its turns, or None if no plan was added.
 
         Args:
             work: steps of the search, all calls together.
             enough: cost at which the search ends.
+            clock: ends the search, too.
         """
-        self._search.run(work, enough)
+        self._search.run(work, enough, clock)
         return self._plans(self._search.best) if self._search.best else None
 
     def _jobs(self, plans: Mapping[str, StreamPlan], turns: Sequence[str]) -> list[Job] | None:

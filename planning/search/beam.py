@@ -89,6 +89,7 @@ def search_beam(
     judge.take(0, None, trail[0])
     front = _placed(_selected(empty, nodes), limits, 0, nodes)
     for done in range(1, tables.blocks):
+        limits.clock.check()
         front, steps = _advance(latency, late_togo, limits, judge, width, done, front)
         if not len(front.node):
             return []

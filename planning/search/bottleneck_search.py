@@ -167,7 +167,7 @@ class _BottleneckSearch:
             if not self._settle(label):
                 continue
             settled += 1
-            if settled > self._limits.label_limit:
+            if settled > self._limits.label_limit or self._limits.clock.is_over():
                 return SearchOutcome(best, False, bound)
             if label.done == self._blocks:
                 self._finish(label)

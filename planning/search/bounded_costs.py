@@ -13,6 +13,7 @@ from planning.queueing.completion_times import LONG_BURST, worth_arrays
 from planning.queueing.feed_forward import feeds_forward
 from planning.queueing.operations import Operation
 from planning.search.cached_costs import CachedCosts
+from planning.search.search_clock import ENDLESS, SearchClock
 from shared.policy import Objective, QueueDiscipline
 
 # Ends of operations of long bursts that may be simulated per second of time budget, all candidates together.
@@ -99,20 +100,24 @@ class BoundedCosts(CostModel):
     Attributes:
         exact: the cost model without limits, whose cache this one shares.
         budget: the simulations of long bursts that are left.
+        clock: every prediction before `completed` raises `OutOfTime` after its end.
     """
 
-    def __init__(self, exact: CachedCosts, budget: SimulationBudget) -> None:
+    def __init__(self, exact: CachedCosts, budget: SimulationBudget, clock: SearchClock = ENDLESS) -> None:
         """Predict what ``exact`` does, within ``budget``."""
         super().__init__(exact.problem, exact.links)
         self.exact = exact
         self.budget = budget
+        self.clock = clock
 
     def operations(self, stream: Stream, route: Route) -> tuple[Operation, ...]:
         """Return the operations of a request on ``route``, in order; see `CostModel.operations`."""
+        self.clock.check()
         return self.exact.operations(stream, route)
 
     def route_cost(self, stream: Stream, route: Route) -> RouteCost:
         """Return the costs of one request on ``route``; see `CostModel.route_cost`."""
+        self.clock.check()
         return self.exact.route_cost(stream, route)
 
     def allowed(self, model: str, cut: int) -> tuple[Encoding, ...]:
@@ -126,6 +131,7 @@ class BoundedCosts(CostModel):
         turns: Sequence[str] = (),
     ) -> CostPrediction:
         """Return the costs of a whole plan, without the makespan where it does not rank plans."""
+        self.clock.check()
         if self.problem.policy.objective in _SIMULATED:
             return super().predict(plans, disciplines, turns)
         return self.predict_means(plans, NOT_PREDICTED)

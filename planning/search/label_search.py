@@ -102,6 +102,7 @@ class _LabelSearch:
                 continue
             # The least open bound is that of this label, which the limit leaves unexpanded.
             settled += 1
+            self._limits.clock.check()
             if settled > self._limits.label_limit:
                 judge = AdditiveJudge(self._measure, self._togo)
                 width = self._limits.beam_width

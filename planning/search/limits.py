@@ -10,6 +10,7 @@ from planning.cost.constraints import SLACK
 from planning.problem.problem import Problem
 from planning.search.arrays import Array, Flags
 from planning.search.cost_tables import Tables
+from planning.search.search_clock import ENDLESS, SearchClock
 from shared.segment_memory import segment_memory_bytes
 
 # The time budget of a search is an amount of work, so that its result does not depend on the machine. The constants
@@ -51,6 +52,7 @@ class Limits:
         beam_width: partial routes that a beam search keeps per block.
         beam_blocks: blocks that a chain may have for a beam search.
         local_search_limit: blocks of neighbouring routes that a local search looks at.
+        clock: ends the searches.
     """
 
     deadline_ms: float | None
@@ -62,6 +64,7 @@ class Limits:
     beam_width: int
     beam_blocks: int
     local_search_limit: int
+    clock: SearchClock = ENDLESS
 
     def in_time(self, latency_ms: Array) -> Flags:
         """Return which latencies, of any shape, are finite and keep the deadline."""
@@ -69,7 +72,11 @@ class Limits:
 
 
 def limits_of(
-    problem: Problem, tables: Tables, time_budget_s: float, held: Mapping[str, float] | None = None
+    problem: Problem,
+    tables: Tables,
+    time_budget_s: float,
+    held: Mapping[str, float] | None = None,
+    clock: SearchClock = ENDLESS,
 ) -> Limits:
     """Return the side constraints of the stream of ``tables``, and its share of work.
 
@@ -78,6 +85,7 @@ def limits_of(
         tables: the stream's arrays.
         time_budget_s: of this stream's search.
         held: memory in bytes that other streams already take, by device.
+        clock: ends the searches.
     """
     model = problem.models[tables.stream.model]
     parameters = tuple(block.parameter_bytes for block in model.blocks)
@@ -104,4 +112,5 @@ def limits_of(
         beam_width=min(MAX_BEAM_WIDTH, max(4, width)),
         beam_blocks=max(MIN_BEAM_BLOCKS, int(BEAM_BLOCKS_PER_SECOND * time_budget_s)),
         local_search_limit=int(LOCAL_SEARCH_BLOCKS_PER_SECOND * time_budget_s),
+        clock=clock,
     )

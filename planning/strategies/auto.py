@@ -1,6 +1,6 @@
 """The default strategy: tries the candidates that fit the problem and returns the best plan with its proved bound."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import BudgetLevel, least_candidates, nested_budgets
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import proves
+from planning.search.search_clock import ENDLESS, LEAST_TIME_S, OutOfTime, SearchClock
 from planning.strategies.strategy import Strategy
 from planning.strategies.traits import (
     ALL_OBJECTIVES,
@@ -26,6 +27,13 @@ from planning.strategies.traits import (
 )
 from shared.policy import Objective
 
+# Where a clock ends the search: the latest end of all candidates, as a share of the time budget, and that of the
+# candidates of a level, in budgets of the level. The rest is for the finishing search.
+CANDIDATES_SHARE, PATIENCE = 0.5, 3.0
+
+# The same: share of the time after the candidates in which the bound is raised.
+BOUND_SHARE = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Auto:
@@ -35,11 +43,14 @@ class Auto:
     search ends at the first plan that is proved optimal. The answer names the strategy that won. Without a proof the
     finishing search (`FinishingSearch`) begins with the best candidates. Its plans carry the name of `auto`.
 
-    Candidates are tried at nested time budgets (`nested_budgets`), and the finishing search of a smaller budget is the
-    beginning of that of a larger one. Where the variance of delays counts, they are tried at the smallest one only. So
-    a larger budget never gives a worse plan, except below 0.1 s and for crowds of more than 40 streams, whose
-    candidates are tried at the whole budget only. Nor does it hold for bursts that are too long to be simulated, whose
-    plans are ranked by an estimate.
+    Candidates are tried at nested time budgets, the smallest first (`nested_budgets`), and the finishing search of a
+    smaller budget is the beginning of that of a larger one. Where the variance of delays counts, they are tried at the
+    smallest one only. So a larger budget never gives a worse plan, except below 0.1 s and for crowds of more than 40
+    streams, whose candidates are tried at the whole budget only. Nor does it hold for bursts that are too long to be
+    simulated, whose plans are ranked by an estimate.
+
+    Where the context has a clock, its end also ends the search: the answer is then the best plan so far. It is waited
+    for the first plan in any case.
 
     The answer's ``left_out`` names the strategies for which the time budget does not suffice. Many streams or jobs make
     them too slow, or their plan is a burst that is too long to be simulated.
@@ -68,43 +79,58 @@ class Auto:
         """Return the best plan of all candidates after the finishing search, or the first that is proved."""
         context = context_of(problem, context)
         levels = _levels(context.network, time_budget_s)
-        tallies = [_Tally(level.candidates_s) for level in reversed(levels)]
-        if tallies[0].budget_s < time_budget_s:
-            tallies.insert(0, _Tally(time_budget_s, only_proofs=True))
-        network, links = context.network, context.costs.links
-        exact = CachedCosts(CostModel(problem, links))
-        is_long = sum(stream.jobs for stream in problem.streams) >= LONG_BURST
-        once: dict[str, Plan] = {}
-        # The largest budget comes first, because a proof ends the search.
+        tallies = [_Tally(level.candidates_s, context.clock) for level in levels]
+        if tallies[-1].budget_s < time_budget_s:
+            tallies.append(_Tally(time_budget_s, context.clock, only_proofs=True))
         for tally in tallies:
-            # What one level has simulated must not change how far the budget of another goes.
-            known = CachedCosts(CostModel(problem, links)) if is_long else exact
-            # Not the context's costs: the simulations of all candidates of a level share one budget.
-            costs = BoundedCosts(known, SimulationBudget.of_seconds(tally.budget_s))
-            final = self._collect(tally, PlanningContext(problem, network, costs), costs, seed, {} if is_long else once)
-            if final is not None:
-                return final
-        # Imported here: most problems are proved by the first candidate.
-        from planning.scheduling.plan_finishing import finished
-        from planning.scheduling.restricted_bounds import raised_bound
-
-        bound = max((tally.bound for tally in tallies if tally.bound is not None), default=None)
+            tally.clock = context.clock.within(
+                min(CANDIDATES_SHARE * context.clock.left_s(), PATIENCE * max(LEAST_TIME_S, tally.budget_s))
+            )
+        exact = CachedCosts(CostModel(problem, context.costs.links))
+        final = self._collect_all(tallies, context, exact, seed)
+        if final is not None:
+            return final
         collected = [tally for tally in tallies if not tally.only_proofs]
         if not any(tally.plans for tally in collected):
             # Any plan is better than none, even if it is not one of a larger budget.
-            collected, levels = tallies[:1], levels[-1:]
-        if not collected[0].plans and len(collected) == 1:
-            return Infeasible(self.name, problem.policy.objective, tallies[0].reasons())
+            collected, levels = tallies[-1:], levels[-1:]
+        if not any(tally.plans for tally in collected):
+            return Infeasible(self.name, problem.policy.objective, tallies[-1].reasons())
+        # Imported here: most problems are proved by the first candidate.
+        from planning.scheduling.plan_finishing import finished
+
         costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s))
-        least = min(plan.cost for tally in collected for plan in tally.plans)
-        bound = raised_bound(network, costs, bound, least, time_budget_s / 2)
-        starts = [sorted(tally.plans, key=rank) for tally in reversed(collected)]
-        best = finished(self.name, network, costs, levels, starts, bound, seed)
-        best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(collected[0].left_out)))
+        bound = _bound(tallies, context, exact, time_budget_s)
+        starts = [sorted(tally.plans, key=rank) for tally in collected]
+        best = finished(self.name, context.network, costs, levels, starts, bound, seed, context.clock)
+        best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(collected[-1].left_out)))
         # Nothing that was left out can be better than a plan that is proved.
         if proves(bound, best.cost):
             return replace(best, optimal=True, lower_bound=best.cost, left_out=())
         return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
+
+    def _collect_all(
+        self, tallies: Sequence["_Tally"], context: PlanningContext, exact: CachedCosts, seed: int
+    ) -> Plan | Infeasible | None:
+        """Fill the tallies, the smallest budget first; return the answer that ends the search."""
+        problem = context.problem
+        is_long = sum(stream.jobs for stream in problem.streams) >= LONG_BURST
+        once: dict[str, Plan] = {}
+        has_plan = False
+        for tally in tallies:
+            # What one level has simulated must not change how far the budget of another goes.
+            known = CachedCosts(CostModel(problem, exact.links)) if is_long else exact
+            # Not the context's costs: the simulations of all candidates of a level share one budget.
+            budget = SimulationBudget.of_seconds(tally.budget_s)
+            # Whatever the clock says, some plan is needed.
+            clock = tally.clock if has_plan else ENDLESS
+            costs = BoundedCosts(known, budget, clock)
+            own = PlanningContext(problem, context.network, costs, clock)
+            final = self._collect(tally, own, costs, seed, {} if is_long else once)
+            if final is not None:
+                return final
+            has_plan = has_plan or bool(tally.plans)
+        return None
 
     def _collect(
         self, tally: "_Tally", context: PlanningContext, costs: BoundedCosts, seed: int, once: dict[str, Plan]
@@ -114,10 +140,18 @@ class Auto:
         ``once`` holds the plans that do not depend on the budget, and is filled.
         """
         for strategy in self._tried(context.problem, tally):
+            if tally.plans and context.clock is not tally.clock:
+                costs.clock = tally.clock
+                context = replace(context, clock=tally.clock)
             skipped = costs.budget.skipped
             answer: Plan | Infeasible | None = once.get(strategy.name)
             if answer is None:
-                answer = strategy.solve(context.problem, seed=seed, time_budget_s=tally.budget_s, context=context)
+                try:
+                    context.clock.check()
+                    answer = strategy.solve(context.problem, seed=seed, time_budget_s=tally.budget_s, context=context)
+                except OutOfTime:
+                    tally.left_out.append(strategy.name)
+                    continue
             if isinstance(answer, Plan) and not strategy.traits.budgeted:
                 once[strategy.name] = answer
             if costs.budget.skipped > skipped:
@@ -165,6 +199,7 @@ class _Tally:
 
     Attributes:
         budget_s: the time budget of every candidate.
+        clock: ends the candidates once there is a plan.
         only_proofs: whether only exact candidates are tried, for a proof or a bound.
         only_splitting: whether only candidates that split stages into tiles are left, because no other has a plan.
         plans: plans without a proof, in the order of the trials.
@@ -174,6 +209,7 @@ class _Tally:
     """
 
     budget_s: float
+    clock: SearchClock
     only_proofs: bool = False
     only_splitting: bool = False
     plans: list[Plan] = field(default_factory=list)
@@ -192,6 +228,23 @@ class _Tally:
         return self.failures[0].reasons or tuple(
             dict.fromkeys(reason for failure in self.failures for reason in failure.reasons)
         )
+
+
+def _bound(
+    tallies: Sequence[_Tally], context: PlanningContext, exact: CachedCosts, time_budget_s: float
+) -> float | None:
+    """Return the largest proved lower bound of the cost; None if there is none."""
+    # Imported here: most problems are proved by the first candidate.
+    from planning.scheduling.restricted_bounds import raised_bound
+
+    known = max((tally.bound for tally in tallies if tally.bound is not None), default=None)
+    least = min(plan.cost for tally in tallies for plan in tally.plans)
+    clock = context.clock.within(BOUND_SHARE * context.clock.left_s())
+    costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s), clock)
+    try:
+        return raised_bound(context.network, costs, known, least, time_budget_s / 2)
+    except OutOfTime:
+        return known
 
 
 def _levels(network: DeviceNetwork, time_budget_s: float) -> tuple[BudgetLevel, ...]:

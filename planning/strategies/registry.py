@@ -1,10 +1,12 @@
 """The registry of strategies by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
+from planning.search.planning_context import context_of
+from planning.search.search_clock import ENDLESS, SearchClock
 from planning.strategies.auto import Auto
 from planning.strategies.built_in import BUILT_IN, ONLY_TRIED, BuiltIn
 from planning.strategies.strategy import Strategy
@@ -75,19 +77,25 @@ def traits_of(name: str) -> Traits | None:
     return None if strategy is None else strategy.traits
 
 
-def solve(problem: Problem, *, seed: int = 0, time_budget_s: float = 1.0) -> Plan | Infeasible:
+def solve(
+    problem: Problem, *, seed: int = 0, time_budget_s: float = 1.0, now_s: Callable[[], float] | None = None
+) -> Plan | Infeasible:
     """Solve ``problem`` with the strategy that its policy names.
 
     Args:
         problem: the problem.
         seed: seed of all randomness.
         time_budget_s: rough duration of a search in seconds; see `Strategy.solve`.
+        now_s: a clock in seconds, such as `time.monotonic`, by which ``auto`` ends within the time budget. Without it
+            the work alone ends the search, and the answer does not depend on the machine.
 
     Raises:
         KeyError: if there is no such strategy.
     """
     strategy = known_strategies()[problem.policy.strategy]
-    return strategy.solve(problem, seed=seed, time_budget_s=time_budget_s)
+    clock = ENDLESS if now_s is None else SearchClock.of_budget(now_s, time_budget_s)
+    context = context_of(problem, clock=clock)
+    return strategy.solve(problem, seed=seed, time_budget_s=time_budget_s, context=context)
 
 
 def with_strategy(problem: Problem, name: str) -> Problem:

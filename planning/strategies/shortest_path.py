@@ -177,7 +177,7 @@ class _Searcher:
     def __init__(self, context: PlanningContext, objective: Objective, time_budget_s: float) -> None:
         self._network, self._problem = context.network, context.problem
         self._objective, self._time_budget_s = objective, time_budget_s
-        self._costs = context.costs
+        self._costs, self._clock = context.costs, context.clock
         self._shared: dict[tuple[str, tuple[str, ...], int | None], tuple[CostMeasure, Array]] = {}
         self._taken: dict[tuple[str, Work], float] = {}
         self._counted = 0
@@ -209,7 +209,7 @@ class _Searcher:
         problem, network = self._problem, self._network
         quickest = self._objective in _QUICKEST
         tables = latency_tables(network, stream) if quickest else build_tables(problem, stream, network)
-        limits = limits_of(problem, tables, self._time_budget_s, held)
+        limits = limits_of(problem, tables, self._time_budget_s, held, self._clock)
         latency, togo = self._latency(tables)
         if self._objective is Objective.THROUGHPUT:
             # Imported here: the other objectives need neither of them.

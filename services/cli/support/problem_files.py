@@ -2,11 +2,13 @@
 
 import ctypes
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,8 @@ from planning.files.json_document import MAX_FILE_BYTES, InvalidDocumentError
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
+from planning.search.planning_context import context_of
+from planning.search.search_clock import SearchClock
 from planning.strategies.registry import known_strategies
 from planning.strategies.strategy import LongSearch, Strategy
 from services.cli.render.console import fault_lines, notes_console
@@ -114,9 +118,38 @@ def print_note(text: str | None) -> None:
 def solve_timed(problem: Problem, strategy: str, options: SolveOptions) -> Plan | Infeasible:
     """Return the answer of the named strategy, with the time that it took."""
     started_s = time.perf_counter()
-    with solver_output_on_stderr(), shown_progress(known_strategies()[strategy]) as solver:
-        answer = solver.solve(problem, seed=options.seed, time_budget_s=options.time_budget_s)
+    solver = known_strategies()[strategy]
+    with solver_output_on_stderr(), interruptible_clock(solver) as now_s, shown_progress(solver) as shown:
+        clock = SearchClock.of_budget(now_s, options.time_budget_s)
+        context = context_of(problem, clock=clock)
+        answer = shown.solve(problem, seed=options.seed, time_budget_s=options.time_budget_s, context=context)
     return replace(answer, solve_ms=(time.perf_counter() - started_s) * 1000)
+
+
+@contextmanager
+def interruptible_clock(strategy: Strategy) -> Iterator[Callable[[], float]]:
+    """Return a clock in seconds that jumps to infinity at Ctrl-C, for the time of the block.
+
+    The strategy then ends with its best plan. A second Ctrl-C ends the command, and so does the first one where the
+    strategy has no plan before its end.
+    """
+    if not strategy.traits.picks_among_others or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield time.monotonic
+        return
+    interrupted = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, before)
+        print_note("interrupted: this is the best plan so far (Ctrl-C again to end without it)")
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield lambda: inf if interrupted else time.monotonic()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -159,3 +159,41 @@ def test_more_budget_never_gives_a_worse_plan(objective: Objective, monkeypatch:
             before = cost
             if isinstance(answer, Plan) and answer.optimal:
                 break
+
+
+class _SteppingClock:
+    """A clock on which every look takes some time, so that tests do not depend on the machine."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s, self._now_s = step_s, 0.0
+
+    def __call__(self) -> float:
+        self._now_s += self._step_s
+        return self._now_s
+
+
+def test_more_time_never_gives_a_worse_plan_and_no_time_gives_one() -> None:
+    problem = _problem(Objective.MAKESPAN, 3, 4)
+    costs = []
+    for step_s in (1000.0, 0.02, 0.002, 0.0002, 0.00002, 0.0):
+        answer = solve(problem, time_budget_s=1.0, now_s=_SteppingClock(step_s))
+        assert isinstance(answer, Plan)
+        assert answer.predicted == CostModel(problem).predict(answer.streams, answer.disciplines, answer.turns)
+        assert (answer.lower_bound or 0.0) <= answer.cost
+        costs.append(answer.cost)
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < costs[0]
+    assert costs[-1] == _solved(problem, 1.0).cost
+
+
+def test_a_plan_that_time_has_cut_off_names_what_was_not_tried() -> None:
+    problem = _problem(Objective.MAKESPAN, 3, 4)
+    hurried = solve(problem, time_budget_s=1.0, now_s=_SteppingClock(1000.0))
+    assert isinstance(hurried, Plan)
+    assert hurried.strategy == "shortest_path"
+    assert {"mixed_routes", "burst", "exhaustive"} <= set(hurried.left_out)
+
+
+def test_a_clock_that_stands_changes_nothing() -> None:
+    problem = _problem(Objective.THROUGHPUT, 3, 1)
+    assert solve(problem, time_budget_s=0.5, now_s=_SteppingClock(0.0)) == _solved(problem, 0.5)
