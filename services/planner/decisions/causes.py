@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
 from planning.problem.problem import Link, Problem, link_table
 from services.planner.decisions.committed_routes import MISFITS, StreamRoutes, devices_of, joint_cost
@@ -39,7 +40,8 @@ def find_cause(
 
     A lost device of the present routes comes first. Otherwise each change is undone in turn in the later problem. The
     cause is the change without which the gain is smallest. This takes one evaluation of both routes per change, and
-    does not find changes that matter only together.
+    does not find changes that matter only together. A change without which ``chosen`` could not run makes it possible,
+    and not better: the text has it behind the change without which there would be no gain, if there is one.
 
     Args:
         before: the problem for which the present routes were chosen.
@@ -55,7 +57,13 @@ def find_cause(
     differences = [*_differences(before, after, snapshot)]
     if not differences:
         return Cause(RerouteCause.STREAM_CHANGED, "a better route was found")
-    return min(differences, key=lambda each: _gain(each.undone, present, chosen)).cause
+    ranked = sorted((_gain(each.undone, present, chosen), number) for number, each in enumerate(differences))
+    causes = [(gain, differences[number].cause) for gain, number in ranked]
+    cause = causes[0][1]
+    necessary = [other for gain, other in causes if -inf < gain <= 0.0]
+    if causes[0][0] == -inf and necessary:
+        return replace(necessary[0], text=f"{necessary[0].text}; {cause.text}")
+    return cause
 
 
 def _gain(problem: Problem, present: StreamRoutes, chosen: StreamRoutes) -> float:
@@ -67,11 +75,11 @@ def _gain(problem: Problem, present: StreamRoutes, chosen: StreamRoutes) -> floa
     try:
         after = joint_cost(problem, {name: chosen[name] for name in names})
     except MISFITS:
-        return float("-inf")
+        return -inf
     try:
         return joint_cost(problem, {name: present[name] for name in names}) - after
     except MISFITS:
-        return float("inf")
+        return inf
 
 
 def _differences(before: Problem, after: Problem, snapshot: FleetSnapshot) -> Iterator[_Difference]:

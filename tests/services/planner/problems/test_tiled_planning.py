@@ -208,6 +208,18 @@ def test_the_reason_of_a_reroute_to_tiles_is_that_they_are_possible() -> None:
     assert back.text == "stages may not be split as before"
 
 
+def test_the_reason_names_the_change_that_makes_tiles_faster_before_their_possibility() -> None:
+    tables = {"b1": ((28, 21.0),), "b2": ((28, 21.0),)}
+    fast, slow = ((link("pi", "server", mbps), link("server", "pi", mbps)) for mbps in (1000.0, 0.1))
+    before = unmeasured_world(profile("server", PI_MS), *slow)
+    later = after(before, measured("server", PI_MS, **tables), measured("pi", PI_MS, **tables), *fast)
+    whole, split = ({"camera": candidate_of(problem_of(world)).routes} for world in (before, later))
+    cause = find_cause(problem_of(before), problem_of(later), whole, split, later)
+    assert cause.cause is RerouteCause.LINK_CHANGED
+    assert cause.text.startswith("link ")
+    assert cause.text.endswith(" rose from 0.1 to 1000.0 Mbps; stages may be split into tiles now")
+
+
 def test_rows_of_a_block() -> None:
     assert row_profile(in_rows(manifest_of()).blocks[0]) is None
     doubled = replace(RowProfile(16, 3, 1, 1), upsampling=2)
