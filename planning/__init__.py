@@ -1,6 +1,7 @@
 """Planning library: problems, costs, simulation, and the strategies that solve problems.
 
-It is pure: no package here has a clock of its own, or uses the network or asyncio. Each package imports only those below it:
+It is pure: no package here has a clock of its own, or uses the network or asyncio. Each package imports only those
+below it:
 
 - `sensitivity`: constraints, bandwidths and loads that would change a decision
 - `strategies`: one published algorithm per module

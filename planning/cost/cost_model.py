@@ -98,10 +98,26 @@ class CostModel(RouteCostModel):
 
         Devices without a discipline are FIFO; round robin shares the processor in infinitely small slots.
         """
-        names, kinds, kind_of_job = self._job_kinds(plans, turns)
+        return self.simulated_ms(*self._job_kinds(plans, turns), disciplines)
+
+    def simulated_ms(
+        self,
+        names: Sequence[str],
+        kinds: Sequence[tuple[Operation, ...]],
+        kind_of_job: NDArray[np.int64],
+        disciplines: Mapping[str, QueueDiscipline] | None,
+    ) -> tuple[float, ...]:
+        """Return when each job ends if all arrive at 0, [jobs] in ms.
+
+        Args:
+            names: [K] the stream of every kind of job.
+            kinds: [K] their operations.
+            kind_of_job: [jobs] the kind of each, in starting order.
+            disciplines: queue discipline per device.
+        """
         if _first_come(disciplines):
             return fifo_ends_ms(kinds, kind_of_job)
-        deadlines_ms = {name: self.problem.deadline_ms(self.stream(name)) or inf for name in plans}
+        deadlines_ms = {name: self.problem.deadline_ms(self.stream(name)) or inf for name in set(names)}
         jobs = [SimulatedJob(kinds[kind], 0.0, deadlines_ms[names[kind]]) for kind in kind_of_job.tolist()]
         return simulate_jobs(jobs, Rules(disciplines or {})).end_ms
 

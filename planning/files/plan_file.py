@@ -92,6 +92,7 @@ class PlanDocument:
     disciplines: dict[str, QueueDiscipline] = Field(default_factory=dict)
     turns: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    estimated: bool = False
     proved: bool = False
     reason: str | None = None
     reasons: tuple[ReasonDocument, ...] = ()
@@ -143,6 +144,7 @@ def answer_values(answer: Plan | Infeasible) -> dict[str, Any]:
         "disciplines": {device: discipline.value for device, discipline in answer.disciplines.items()},
         **({"turns": list(answer.turns)} if answer.turns else {}),
         **({"left_out": list(answer.left_out)} if answer.left_out else {}),
+        **({"estimated": True} if answer.estimated else {}),
     }
 
 
@@ -175,6 +177,7 @@ def read_plan(document: str | bytes) -> Plan:
         disciplines=content.disciplines,
         turns=content.turns,
         left_out=content.left_out,
+        estimated=content.estimated,
     )
 
 

@@ -124,6 +124,7 @@ class Plan:
         turns: stream names in the order in which the jobs of a burst start, if streams share a source. Empty: one job
             of each stream at a time.
         left_out: strategies that might have found a better plan, but did not fit into the time budget.
+        estimated: whether the times at which jobs end are estimates, because the burst is too long to be simulated.
     """
 
     strategy: str
@@ -137,6 +138,7 @@ class Plan:
     disciplines: Mapping[str, QueueDiscipline] = field(default_factory=dict)
     turns: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    estimated: bool = False
 
 
 class Constraint(StrEnum):

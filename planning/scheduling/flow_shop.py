@@ -1,7 +1,7 @@
 """Permutation flow shops: Johnson's rule for two machines, and the makespans of many alternative bursts in arrays."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 
 import numpy as np
@@ -26,8 +26,25 @@ def johnson_order(jobs: Sequence[JobTimes]) -> list[int]:
 
     Johnson, Naval Research Logistics Quarterly 1(1), 1954; Duan & Wu, algorithm 1.
     """
-    keys = {job: johnson_key(job) for job in jobs}
+    keys = {job: johnson_key(job) for job in set(jobs)}
     return sorted(range(len(jobs)), key=[keys[job] for job in jobs].__getitem__)
+
+
+def in_johnson_order(taken: Sequence[int], times: Mapping[int, JobTimes]) -> list[int]:
+    """Return ``taken`` in Johnson's order, where many jobs have equal times.
+
+    Args:
+        taken: the kind of every job.
+        times: the times of every kind.
+    """
+    keys = {kind: johnson_key(times[kind]) for kind in times}
+    ranks = {key: rank for rank, key in enumerate(sorted(set(keys.values())))}
+    kinds = np.array(taken, dtype=np.int64)
+    rank_of_kind = np.zeros(max(times, default=-1) + 1, dtype=np.int64)
+    for kind, key in keys.items():
+        rank_of_kind[kind] = ranks[key]
+    ordered: list[int] = kinds[np.argsort(rank_of_kind[kinds], kind="stable")].tolist()
+    return ordered
 
 
 def makespan_ms(jobs: Sequence[JobTimes]) -> float:
@@ -81,8 +98,7 @@ def makespans_ms(machines: Array, choices: Sequence[Sequence[int]]) -> Array:
 def in_order(machines: Array, cuts: Sequence[int]) -> list[int]:
     """Return the cuts in Johnson's order of the first two machines."""
     times = {cut: (float(machines[0, cut]), float(machines[1, cut])) for cut in set(cuts)}
-    order = johnson_order([times[cut] for cut in cuts])
-    return [cuts[index] for index in order]
+    return in_johnson_order(cuts, times)
 
 
 def improve_cuts(machines: Array, cuts: Sequence[int], moves: int) -> list[int]:

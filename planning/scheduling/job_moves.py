@@ -10,7 +10,7 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Route, StreamPlan
 from planning.problem.problem import Stream
 from planning.scheduling.burst_planning import indexed_plan
-from planning.scheduling.flow_shop import johnson_order
+from planning.scheduling.flow_shop import in_johnson_order
 from planning.search.result import policy_queues
 
 # A cost has to be lower by this share to count as better.
@@ -36,7 +36,7 @@ def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route], take
     for place in counts:
         own = [step.duration_ms for step in costs.operations(stream, routes[place])]
         times[place] = sum(own[:1]), sum(own[1:])
-    johnson = [taken[index] for index in johnson_order([times[place] for place in taken])]
+    johnson = in_johnson_order(taken, times)
     # The i-th of n jobs on a route goes to the fraction (i - 1/2) / n of the burst.
     number = np.empty(len(taken))
     for place, count in counts.items():

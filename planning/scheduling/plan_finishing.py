@@ -76,7 +76,9 @@ def finished(
             continue
         finishing = finishing or PlanFinishing(network, seed)
         for plan in waiting:
-            finishing.add(plan.streams, plan.turns)
+            # To look at a long burst takes long.
+            if not clock.is_over():
+                finishing.add(plan.streams, plan.turns)
         waiting = []
         improved = finishing.improved(work, enough, clock)
         if improved is not None:

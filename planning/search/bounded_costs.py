@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, isnan, nan
+from math import ceil, inf, isnan, nan
 
 from planning.cost.cost_model import CostModel
 from planning.cost.route_costs import RouteCost
@@ -12,6 +12,7 @@ from planning.problem.problem import Stream
 from planning.queueing.completion_times import LONG_BURST, worth_arrays
 from planning.queueing.feed_forward import feeds_forward
 from planning.queueing.operations import Operation
+from planning.search.batched_costs import BatchedCosts
 from planning.search.cached_costs import CachedCosts
 from planning.search.search_clock import ENDLESS, SearchClock
 from shared.policy import Objective, QueueDiscipline
@@ -35,7 +36,7 @@ PESSIMISM = 1.2
 NOT_PREDICTED = nan
 
 # Objectives whose cost is a simulation's.
-_SIMULATED = (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
+SIMULATED = (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
 
 _NO_PREDICTION = CostPrediction(NOT_PREDICTED, None, NOT_PREDICTED, NOT_PREDICTED, NOT_PREDICTED)
 
@@ -72,15 +73,18 @@ class SimulationBudget:
     Attributes:
         events: ends of operations that may still be simulated, weighted.
         skipped: number of simulations that were too large for the work that was left.
+        last_events: bound of the last simulation, of the chosen plan. The times of a longer burst are estimated
+            (`BatchedCosts`). Without a bound they take however long they take.
     """
 
     events: float
     skipped: int = 0
+    last_events: float = inf
 
     @classmethod
-    def of_seconds(cls, time_budget_s: float) -> "SimulationBudget":
+    def of_seconds(cls, time_budget_s: float, last_events: float = inf) -> "SimulationBudget":
         """Return the budget of a search that may last for ``time_budget_s``."""
-        return cls(EVENTS_PER_SECOND * time_budget_s)
+        return cls(EVENTS_PER_SECOND * time_budget_s, last_events=last_events)
 
     def take(self, events: float) -> bool:
         """Take the work of a simulation out of the budget; return False, and count a skip, if too little is left."""
@@ -132,7 +136,7 @@ class BoundedCosts(CostModel):
     ) -> CostPrediction:
         """Return the costs of a whole plan, without the makespan where it does not rank plans."""
         self.clock.check()
-        if self.problem.policy.objective in _SIMULATED:
+        if self.problem.policy.objective in SIMULATED:
             return super().predict(plans, disciplines, turns)
         return self.predict_means(plans, NOT_PREDICTED)
 
@@ -152,7 +156,7 @@ class BoundedCosts(CostModel):
         def simulate() -> tuple[float, ...] | None:
             # Short bursts take little work, so they are simulated without regard to the budget.
             if jobs < LONG_BURST or self.budget.take(self._events(plans, disciplines or {}, jobs)):
-                return self.exact.simulated_ms(plans, disciplines, turns)
+                return self.exact.new_delays_ms(plans, disciplines, turns)
             return None
 
         ends_ms = self.exact.remembered_ms(plans, disciplines, turns, simulate)
@@ -171,13 +175,25 @@ class BoundedCosts(CostModel):
         # The variance of jobs that all end at SKIPPED_MS is not a number.
         return SKIPPED_MS if isnan(value) else value
 
-    def completed(self, plan: Plan) -> Plan:
-        """Return ``plan`` with all that ``exact`` predicts, however long that takes."""
+    def completed(self, plan: Plan, most_events: float | None = None) -> Plan:
+        """Return ``plan`` with all that ``exact`` predicts, or with estimates where that takes too long.
+
+        Args:
+            plan: a plan with predictions of this model.
+            most_events: bound of the simulation; None for that of the budget.
+        """
+        most_events = self.budget.last_events if most_events is None else most_events
         predictions = [plan.predicted, *(own.predicted for own in plan.streams.values())]
-        skipped = plan.cost == SKIPPED_MS
+        skipped = plan.cost == SKIPPED_MS or plan.estimated
         if not skipped and all(each is not None and not isnan(each.makespan_ms) for each in predictions):
             return plan
-        exact = self.exact
+        exact: CostModel = self.exact
+        jobs = sum(len(own.order) for own in plan.streams.values())
+        # Several streams are simulated together, and then each alone.
+        events = self._events(plan.streams, plan.disciplines, jobs) * min(2, len(plan.streams))
+        batched: BatchedCosts | None = None
+        if jobs >= LONG_BURST and events > most_events:
+            exact = batched = BatchedCosts(self.exact, ceil(events / most_events))
         predicted = exact.predict(plan.streams, plan.disciplines, plan.turns)
         streams = {
             name: replace(
@@ -188,7 +204,8 @@ class BoundedCosts(CostModel):
         cost = plan.cost
         if skipped:
             cost = exact.cost(plan.objective, plan.streams, predicted, plan.disciplines, plan.turns)
-        return replace(plan, streams=streams, predicted=predicted, cost=cost)
+        estimated = batched is not None and batched.is_estimate
+        return replace(plan, streams=streams, predicted=predicted, cost=cost, estimated=estimated)
 
     def _events(self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline], jobs: int) -> float:
         """Return the work of a simulation: its operations, weighted by the effort that each of them takes."""

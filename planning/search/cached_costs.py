@@ -79,11 +79,11 @@ class CachedCosts(CostModel):
         turns: Sequence[str] = (),
     ) -> tuple[float, ...]:
         """Return when each job ends, in ms; see `CostModel.delays_ms`."""
-        ends_ms = self.remembered_ms(plans, disciplines, turns, lambda: self.simulated_ms(plans, disciplines, turns))
+        ends_ms = self.remembered_ms(plans, disciplines, turns, lambda: self.new_delays_ms(plans, disciplines, turns))
         assert ends_ms is not None, "the simulation of the cost model always ends"
         return ends_ms
 
-    def simulated_ms(
+    def new_delays_ms(
         self,
         plans: Mapping[str, StreamPlan],
         disciplines: Mapping[str, QueueDiscipline] | None,

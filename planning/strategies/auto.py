@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import ClassVar
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Constraint, Infeasible, Plan, Violation
 from planning.problem.problem import Problem
 from planning.queueing.completion_times import LONG_BURST
-from planning.search.bounded_costs import BoundedCosts, SimulationBudget, rank
+from planning.search.bounded_costs import (
+    EVENTS_PER_SECOND,
+    SIMULATED,
+    SKIPPED_MS,
+    BoundedCosts,
+    SimulationBudget,
+    rank,
+)
 from planning.search.cached_costs import CachedCosts
 from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import BudgetLevel, least_candidates, nested_budgets
@@ -33,6 +41,14 @@ CANDIDATES_SHARE, PATIENCE = 0.5, 3.0
 
 # The same: share of the time after the candidates in which the bound is raised.
 BOUND_SHARE = 0.2
+
+# The same: the share of the simulated work of a time budget that the simulation of the chosen plan may take, and the
+# least such work, in ends of operations. The times of longer bursts are estimated.
+LAST_SHARE, LEAST_EVENTS = 0.25, 20_000
+
+# Number of the best plans that are too long to be simulated whose costs are estimated for comparison, and the work of
+# each estimate.
+ESTIMATED_PLANS, ESTIMATE_EVENTS = 4, 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +102,12 @@ class Auto:
             tally.clock = context.clock.within(
                 min(CANDIDATES_SHARE * context.clock.left_s(), PATIENCE * max(LEAST_TIME_S, tally.budget_s))
             )
+        # With a clock, the simulation of the chosen plan must not take longer than the rest of the search.
+        last_events = inf
+        if context.clock is not ENDLESS:
+            last_events = max(LEAST_EVENTS, LAST_SHARE * EVENTS_PER_SECOND * time_budget_s)
         exact = CachedCosts(CostModel(problem, context.costs.links))
-        final = self._collect_all(tallies, context, exact, seed)
+        final = self._collect_all(tallies, context, exact, seed, last_events)
         if final is not None:
             return final
         collected = [tally for tally in tallies if not tally.only_proofs]
@@ -96,32 +116,54 @@ class Auto:
             collected, levels = tallies[-1:], levels[-1:]
         if not any(tally.plans for tally in collected):
             return Infeasible(self.name, problem.policy.objective, tallies[-1].reasons())
-        # Imported here: most problems are proved by the first candidate.
-        from planning.scheduling.plan_finishing import finished
-
-        costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s))
         bound = _bound(tallies, context, exact, time_budget_s)
-        starts = [sorted(tally.plans, key=rank) for tally in collected]
-        best = finished(self.name, context.network, costs, levels, starts, bound, seed, context.clock)
-        best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(collected[-1].left_out)))
+        costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s, last_events))
+        best = self._finished(context, costs, levels, [tally.plans for tally in collected], bound, seed)
+        best = replace(best, left_out=tuple(dict.fromkeys(collected[-1].left_out)))
+        is_exact = not best.estimated or problem.policy.objective not in SIMULATED
         # Nothing that was left out can be better than a plan that is proved.
-        if proves(bound, best.cost):
+        if proves(bound, best.cost) and is_exact:
             return replace(best, optimal=True, lower_bound=best.cost, left_out=())
         return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
 
+    def _finished(
+        self,
+        context: PlanningContext,
+        costs: BoundedCosts,
+        levels: Sequence[BudgetLevel],
+        plans: Sequence[Sequence[Plan]],
+        bound: float | None,
+        seed: int,
+    ) -> Plan:
+        """Return the best of the plans of all levels after the finishing search, with all predictions."""
+        # Imported here: most problems are proved by the first candidate.
+        from planning.scheduling.plan_finishing import finished
+
+        clock = context.clock
+        if clock is not ENDLESS and _is_long(context.problem):
+            # The rest is for the last simulation.
+            clock = clock.within(clock.left_s() / 2)
+        starts = _ranked(plans, costs)
+        return costs.completed(finished(self.name, context.network, costs, levels, starts, bound, seed, clock))
+
     def _collect_all(
-        self, tallies: Sequence["_Tally"], context: PlanningContext, exact: CachedCosts, seed: int
+        self,
+        tallies: Sequence["_Tally"],
+        context: PlanningContext,
+        exact: CachedCosts,
+        seed: int,
+        last_events: float,
     ) -> Plan | Infeasible | None:
         """Fill the tallies, the smallest budget first; return the answer that ends the search."""
         problem = context.problem
-        is_long = sum(stream.jobs for stream in problem.streams) >= LONG_BURST
+        is_long = _is_long(problem)
         once: dict[str, Plan] = {}
         has_plan = False
         for tally in tallies:
             # What one level has simulated must not change how far the budget of another goes.
             known = CachedCosts(CostModel(problem, exact.links)) if is_long else exact
             # Not the context's costs: the simulations of all candidates of a level share one budget.
-            budget = SimulationBudget.of_seconds(tally.budget_s)
+            budget = SimulationBudget.of_seconds(tally.budget_s, last_events)
             # Whatever the clock says, some plan is needed.
             clock = tally.clock if has_plan else ENDLESS
             costs = BoundedCosts(known, budget, clock)
@@ -230,6 +272,10 @@ class _Tally:
         )
 
 
+def _is_long(problem: Problem) -> bool:
+    return sum(stream.jobs for stream in problem.streams) >= LONG_BURST
+
+
 def _bound(
     tallies: Sequence[_Tally], context: PlanningContext, exact: CachedCosts, time_budget_s: float
 ) -> float | None:
@@ -245,6 +291,20 @@ def _bound(
         return raised_bound(context.network, costs, known, least, time_budget_s / 2)
     except OutOfTime:
         return known
+
+
+def _ranked(levels: Sequence[Sequence[Plan]], costs: BoundedCosts) -> list[list[Plan]]:
+    """Return the plans of every level, best first.
+
+    The best of the plans whose simulation was skipped are estimated, and join the last level. The others are left out.
+    """
+    skipped: dict[str, Plan] = {}
+    for plan in sorted((plan for plans in levels for plan in plans if plan.cost == SKIPPED_MS), key=rank):
+        skipped.setdefault(plan.strategy, plan)
+    estimated = [costs.completed(plan, ESTIMATE_EVENTS) for plan in [*skipped.values()][:ESTIMATED_PLANS]]
+    known = [[plan for plan in plans if plan.cost != SKIPPED_MS] for plans in levels]
+    known[-1] += estimated
+    return [sorted(plans, key=rank) for plans in known]
 
 
 def _levels(network: DeviceNetwork, time_budget_s: float) -> tuple[BudgetLevel, ...]:

@@ -109,7 +109,9 @@ def explain_command(
         problem = _problem_of(explanation, objective)
         note_missing_power(problem)
     names = known_strategies() if with_variants else strategies()
-    comparison = _compare(problem, tuple(names), SolveOptions(seed, time_budget_s))
+    # Without the clock: strategies are compared by equal work, on a busy computer as well.
+    options = SolveOptions(seed, time_budget_s, by_clock=False)
+    comparison = _compare(problem, tuple(names), options)
     if plot is not None:
         save_plot(plot, problem, comparison.answers, seed)
     if as_json:

@@ -40,6 +40,8 @@ def show_plan(console: Console, problem: Problem, answer: Plan) -> None:
         f"{answer.strategy} for {answer.objective.value}: cost {answer.cost:.4g}, {_proof(answer)}, "
         f"planned in {answer.solve_ms or 0.0:.1f} ms"
     )
+    if answer.estimated:
+        console.print("times of the burst are estimates: its simulation takes longer than --time-budget-s allows")
     if answer.left_out:
         console.print(f"left out for lack of time (--time-budget-s): {', '.join(answer.left_out)}")
 

@@ -41,10 +41,12 @@ class SolveOptions:
     Attributes:
         seed: of all randomness.
         time_budget_s: how long the search may last.
+        by_clock: whether the clock ends a search of ``auto``, too, and not only its work.
     """
 
     seed: int
     time_budget_s: float
+    by_clock: bool = True
 
 
 def load_problem(path: Path | None, strategy: str | None = None, objective: Objective | None = None) -> Problem:
@@ -120,7 +122,7 @@ def solve_timed(problem: Problem, strategy: str, options: SolveOptions) -> Plan 
     started_s = time.perf_counter()
     solver = known_strategies()[strategy]
     with solver_output_on_stderr(), interruptible_clock(solver) as now_s, shown_progress(solver) as shown:
-        clock = SearchClock.of_budget(now_s, options.time_budget_s)
+        clock = SearchClock.of_budget(now_s, options.time_budget_s if options.by_clock else inf)
         context = context_of(problem, clock=clock)
         answer = shown.solve(problem, seed=options.seed, time_budget_s=options.time_budget_s, context=context)
     return replace(answer, solve_ms=(time.perf_counter() - started_s) * 1000)

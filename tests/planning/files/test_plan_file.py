@@ -37,6 +37,7 @@ PLAN = Plan(
     solve_ms=0.4,
     disciplines={"a": QueueDiscipline.FIFO},
     left_out=("milp",),
+    estimated=True,
 )
 
 

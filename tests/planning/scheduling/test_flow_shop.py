@@ -9,6 +9,7 @@ from planning.scheduling.flow_shop import (
     JobTimes,
     groups_makespan_ms,
     improve_cuts,
+    in_johnson_order,
     in_order,
     johnson_order,
     makespan_ms,
@@ -41,6 +42,16 @@ def test_order_is_optimal() -> None:
         jobs = [(rng.choice([0.0, rng.uniform(0, 9)]), rng.uniform(0, 9)) for _ in range(rng.randint(1, 6))]
         best = min(makespan_ms(order) for order in permutations(jobs))
         assert makespan_ms([jobs[index] for index in johnson_order(jobs)]) == pytest.approx(best)
+
+
+def test_kinds_are_ordered_as_their_jobs_are() -> None:
+    """Kinds with equal keys keep the order of their jobs, too."""
+    rng = random.Random(3)
+    for _ in range(200):
+        times = {kind: (float(rng.randint(0, 3)), float(rng.randint(0, 3))) for kind in rng.sample(range(20), 6)}
+        taken = rng.choices([*times], k=rng.randint(0, 30))
+        expected = [taken[index] for index in johnson_order([times[kind] for kind in taken])]
+        assert in_johnson_order(taken, times) == expected
 
 
 def test_proposition_1_holds_on_monotone_chains() -> None:

@@ -197,3 +197,14 @@ def test_a_plan_that_time_has_cut_off_names_what_was_not_tried() -> None:
 def test_a_clock_that_stands_changes_nothing() -> None:
     problem = _problem(Objective.THROUGHPUT, 3, 1)
     assert solve(problem, time_budget_s=0.5, now_s=_SteppingClock(0.0)) == _solved(problem, 0.5)
+
+
+def test_a_burst_that_is_too_long_for_the_clock_is_estimated_and_says_so() -> None:
+    problem = _problem(Objective.MAKESPAN, 4, 20_000)
+    estimated = solve(problem, time_budget_s=0.0, now_s=_SteppingClock(0.001))
+    assert isinstance(estimated, Plan)
+    assert estimated.estimated
+    assert not estimated.optimal
+    exact = CostModel(problem).predict(estimated.streams, estimated.disciplines, estimated.turns)
+    assert estimated.predicted.makespan_ms == pytest.approx(exact.makespan_ms, rel=0.01)
+    assert estimated.predicted.throughput_hz == exact.throughput_hz
