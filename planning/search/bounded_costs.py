@@ -195,15 +195,15 @@ class BoundedCosts(CostModel):
         if jobs >= LONG_BURST and events > most_events:
             exact = batched = BatchedCosts(self.exact, ceil(events / most_events))
         predicted = exact.predict(plan.streams, plan.disciplines, plan.turns)
+        cost = plan.cost
+        if skipped:
+            cost = exact.cost(plan.objective, plan.streams, predicted, plan.disciplines, plan.turns)
         streams = {
             name: replace(
                 own, predicted=predicted if len(plan.streams) == 1 else exact.predict_stream(self.stream(name), own)
             )
             for name, own in plan.streams.items()
         }
-        cost = plan.cost
-        if skipped:
-            cost = exact.cost(plan.objective, plan.streams, predicted, plan.disciplines, plan.turns)
         estimated = batched is not None and batched.is_estimate
         return replace(plan, streams=streams, predicted=predicted, cost=cost, estimated=estimated)
 

@@ -1,12 +1,12 @@
 """The default strategy: tries the candidates that fit the problem and returns the best plan with its proved bound."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import ClassVar
 
 from planning.cost.cost_model import CostModel
-from planning.problem.plan import Constraint, Infeasible, Plan, Violation
+from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
 from planning.queueing.completion_times import LONG_BURST
 from planning.search.bounded_costs import (
@@ -22,10 +22,12 @@ from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import BudgetLevel, least_candidates, nested_budgets
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import proves
-from planning.search.search_clock import ENDLESS, LEAST_TIME_S, OutOfTime, SearchClock
+from planning.search.search_clock import LEAST_TIME_S, OutOfTime, SearchClock
+from planning.strategies.candidate_trials import CandidateTrials
 from planning.strategies.strategy import Strategy
 from planning.strategies.traits import (
     ALL_OBJECTIVES,
+    BURST_OBJECTIVES,
     CROWD_PER_SECOND,
     LEAST_BUDGET_S,
     CostClass,
@@ -41,6 +43,9 @@ CANDIDATES_SHARE, PATIENCE = 0.5, 3.0
 
 # The same: share of the time after the candidates in which the bound is raised.
 BOUND_SHARE = 0.2
+
+# Share of the time budget of a long burst that the plan of a short one may take.
+SHORT_SHARE = 0.5
 
 # The same: the share of the simulated work of a time budget that the simulation of the chosen plan may take, and the
 # least such work, in ends of operations. The times of longer bursts are estimated.
@@ -64,6 +69,8 @@ class Auto:
     smallest one only. So a larger budget never gives a worse plan, except below 0.1 s and for crowds of more than 40
     streams, whose candidates are tried at the whole budget only. Nor does it hold for bursts that are too long to be
     simulated, whose plans are ranked by an estimate.
+
+    Of a burst of many jobs, a short one is planned first. Its plan, scaled up (`scaled_burst`), is one to begin with.
 
     Where the context has a clock, its end also ends the search: the answer is then the best plan so far. It is waited
     for the first plan in any case.
@@ -94,37 +101,69 @@ class Auto:
     ) -> Plan | Infeasible:
         """Return the best plan of all candidates after the finishing search, or the first that is proved."""
         context = context_of(problem, context)
+        short = self._short_plan(context, seed, SHORT_SHARE * time_budget_s)
+        if short is not None:
+            time_budget_s *= 1 - SHORT_SHARE
         levels = _levels(context.network, time_budget_s)
-        tallies = [_Tally(level.candidates_s, context.clock) for level in levels]
-        if tallies[-1].budget_s < time_budget_s:
-            tallies.append(_Tally(time_budget_s, context.clock, only_proofs=True))
-        for tally in tallies:
-            tally.clock = context.clock.within(
-                min(CANDIDATES_SHARE * context.clock.left_s(), PATIENCE * max(LEAST_TIME_S, tally.budget_s))
-            )
+        trials = self._trials(levels, time_budget_s, context.clock)
         # With a clock, the simulation of the chosen plan must not take longer than the rest of the search.
         last_events = inf
-        if context.clock is not ENDLESS:
+        if context.clock.ends_s < inf:
             last_events = max(LEAST_EVENTS, LAST_SHARE * EVENTS_PER_SECOND * time_budget_s)
         exact = CachedCosts(CostModel(problem, context.costs.links))
-        final = self._collect_all(tallies, context, exact, seed, last_events)
+        costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s, last_events))
+        start = None if short is None else _scaled(short, costs)
+        final = self._tried(trials, context, exact, seed, last_events, has_plan=start is not None)
         if final is not None:
             return final
-        collected = [tally for tally in tallies if not tally.only_proofs]
-        if not any(tally.plans for tally in collected):
+        kept = tuple(each for each in trials if not each.only_proofs)
+        if not any(each.plans for each in kept):
             # Any plan is better than none, even if it is not one of a larger budget.
-            collected, levels = tallies[-1:], levels[-1:]
-        if not any(tally.plans for tally in collected):
-            return Infeasible(self.name, problem.policy.objective, tallies[-1].reasons())
-        bound = _bound(tallies, context, exact, time_budget_s)
-        costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s, last_events))
-        best = self._finished(context, costs, levels, [tally.plans for tally in collected], bound, seed)
-        best = replace(best, left_out=tuple(dict.fromkeys(collected[-1].left_out)))
+            kept, levels = trials[-1:], levels[-1:]
+        if start is not None:
+            kept[-1].plans.append(start)
+        if not any(each.plans for each in kept):
+            return Infeasible(self.name, problem.policy.objective, trials[-1].reasons())
+        bound = _bound(trials, context, exact, time_budget_s)
+        best = self._finished(context, costs, levels, [each.plans for each in kept], bound, seed)
+        best = replace(best, left_out=tuple(dict.fromkeys(kept[-1].left_out)))
         is_exact = not best.estimated or problem.policy.objective not in SIMULATED
         # Nothing that was left out can be better than a plan that is proved.
         if proves(bound, best.cost) and is_exact:
             return replace(best, optimal=True, lower_bound=best.cost, left_out=())
         return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
+
+    def _trials(
+        self, levels: Sequence[BudgetLevel], time_budget_s: float, clock: SearchClock
+    ) -> tuple[CandidateTrials, ...]:
+        """Return the trials to make, the smallest budget first."""
+        budgets_s = [level.candidates_s for level in levels]
+        # Where the levels stay below the whole budget, exact candidates have it for their proofs.
+        only_proofs = [False] * len(levels)
+        if budgets_s[-1] < time_budget_s:
+            budgets_s.append(time_budget_s)
+            only_proofs.append(True)
+        ends_s = [min(CANDIDATES_SHARE * clock.left_s(), PATIENCE * max(LEAST_TIME_S, own_s)) for own_s in budgets_s]
+        return tuple(
+            CandidateTrials(self.name, own_s, clock.within(end_s), only_proofs=proofs)
+            for own_s, end_s, proofs in zip(budgets_s, ends_s, only_proofs, strict=True)
+        )
+
+    def _short_plan(self, context: PlanningContext, seed: int, time_budget_s: float) -> Plan | None:
+        """Return the plan of a shorter burst; None where the burst is short, or its length does not count."""
+        # Imported here: most problems have no burst.
+        from planning.scheduling.scaled_burst import shortened
+
+        problem = context.problem
+        if problem.policy.objective not in (*BURST_OBJECTIVES, Objective.THROUGHPUT):
+            return None
+        short = shortened(problem)
+        if short is None:
+            return None
+        clock = context.clock.within(SHORT_SHARE * context.clock.left_s())
+        own = context_of(short, clock=clock)
+        answer = self.solve(short, seed=seed, time_budget_s=time_budget_s, context=own)
+        return answer if isinstance(answer, Plan) else None
 
     def _finished(
         self,
@@ -140,151 +179,62 @@ class Auto:
         from planning.scheduling.plan_finishing import finished
 
         clock = context.clock
-        if clock is not ENDLESS and _is_long(context.problem):
+        if clock.ends_s < inf and _is_long(context.problem):
             # The rest is for the last simulation.
             clock = clock.within(clock.left_s() / 2)
         starts = _ranked(plans, costs)
         return costs.completed(finished(self.name, context.network, costs, levels, starts, bound, seed, clock))
 
-    def _collect_all(
+    def _tried(
         self,
-        tallies: Sequence["_Tally"],
+        trials: Sequence[CandidateTrials],
         context: PlanningContext,
         exact: CachedCosts,
         seed: int,
         last_events: float,
+        *,
+        has_plan: bool,
     ) -> Plan | Infeasible | None:
-        """Fill the tallies, the smallest budget first; return the answer that ends the search."""
+        """Make the trials; return the answer that ends the search."""
         problem = context.problem
         is_long = _is_long(problem)
         once: dict[str, Plan] = {}
-        has_plan = False
-        for tally in tallies:
+        for each in trials:
             # What one level has simulated must not change how far the budget of another goes.
             known = CachedCosts(CostModel(problem, exact.links)) if is_long else exact
             # Not the context's costs: the simulations of all candidates of a level share one budget.
-            budget = SimulationBudget.of_seconds(tally.budget_s, last_events)
-            # Whatever the clock says, some plan is needed.
-            clock = tally.clock if has_plan else ENDLESS
-            costs = BoundedCosts(known, budget, clock)
-            own = PlanningContext(problem, context.network, costs, clock)
-            final = self._collect(tally, own, costs, seed, {} if is_long else once)
+            costs = BoundedCosts(known, SimulationBudget.of_seconds(each.budget_s, last_events))
+            final = each.run(
+                self.candidates(), context, costs, seed=seed, once={} if is_long else once, has_plan=has_plan
+            )
             if final is not None:
                 return final
-            has_plan = has_plan or bool(tally.plans)
+            has_plan = has_plan or bool(each.plans)
         return None
-
-    def _collect(
-        self, tally: "_Tally", context: PlanningContext, costs: BoundedCosts, seed: int, once: dict[str, Plan]
-    ) -> Plan | Infeasible | None:
-        """Add the answers of all candidates at the budget of ``tally``; return the answer that ends the search.
-
-        ``once`` holds the plans that do not depend on the budget, and is filled.
-        """
-        for strategy in self._tried(context.problem, tally):
-            if tally.plans and context.clock is not tally.clock:
-                costs.clock = tally.clock
-                context = replace(context, clock=tally.clock)
-            skipped = costs.budget.skipped
-            answer: Plan | Infeasible | None = once.get(strategy.name)
-            if answer is None:
-                try:
-                    context.clock.check()
-                    answer = strategy.solve(context.problem, seed=seed, time_budget_s=tally.budget_s, context=context)
-                except OutOfTime:
-                    tally.left_out.append(strategy.name)
-                    continue
-            if isinstance(answer, Plan) and not strategy.traits.budgeted:
-                once[strategy.name] = answer
-            if costs.budget.skipped > skipped:
-                tally.left_out.append(strategy.name)
-            if isinstance(answer, Infeasible):
-                tally.failures.append(answer)
-                # Where no route exists, no other candidate can find one. Without a proof, tiles might help, at most.
-                if answer.proved:
-                    return replace(answer, strategy=self.name)
-                if strategy.traits.proves_infeasibility and _is_final(answer):
-                    tally.only_splitting = True
-            elif answer.optimal:
-                return costs.completed(answer)
-            # The bound of an earlier candidate may prove the plan of a later one.
-            elif proves(tally.bound, answer.cost):
-                return replace(costs.completed(answer), optimal=True, lower_bound=answer.cost)
-            else:
-                tally.add(answer)
-        return None
-
-    def _tried(self, problem: Problem, tally: "_Tally") -> Iterator[Strategy]:
-        """Yield the candidates for the problem by their turn, and note those that would take too long."""
-        for strategy in self.candidates():
-            trial = strategy.trial
-            if trial is None:
-                continue
-            if problem.policy.objective not in trial.objectives or (tally.only_proofs and not strategy.traits.exact):
-                continue
-            if trial.last_resort and tally.plans:
-                continue
-            if tally.only_splitting and not strategy.traits.splits_stages:
-                continue
-            if trial.applies is not None and not trial.applies(problem):
-                continue
-            limits = (*strategy.traits.cost_class.limits, *trial.limits)
-            if all(limit.allows(problem, tally.budget_s) for limit in limits):
-                yield strategy
-            else:
-                tally.left_out.append(strategy.name)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """The answers of the candidates at one time budget.
-
-    Attributes:
-        budget_s: the time budget of every candidate.
-        clock: ends the candidates once there is a plan.
-        only_proofs: whether only exact candidates are tried, for a proof or a bound.
-        only_splitting: whether only candidates that split stages into tiles are left, because no other has a plan.
-        plans: plans without a proof, in the order of the trials.
-        failures: answers without a plan.
-        bound: the largest proved lower bound of the cost; None if there is none.
-        left_out: strategies for which the time budget did not suffice.
-    """
-
-    budget_s: float
-    clock: SearchClock
-    only_proofs: bool = False
-    only_splitting: bool = False
-    plans: list[Plan] = field(default_factory=list)
-    failures: list[Infeasible] = field(default_factory=list)
-    bound: float | None = None
-    left_out: list[str] = field(default_factory=list)
-
-    def add(self, plan: Plan) -> None:
-        """Note a plan and its bound."""
-        self.plans.append(plan)
-        if plan.lower_bound is not None:
-            self.bound = plan.lower_bound if self.bound is None else max(self.bound, plan.lower_bound)
-
-    def reasons(self) -> tuple[Violation, ...]:
-        """Return the reasons of the first failure, or where it has none those of all."""
-        return self.failures[0].reasons or tuple(
-            dict.fromkeys(reason for failure in self.failures for reason in failure.reasons)
-        )
 
 
 def _is_long(problem: Problem) -> bool:
     return sum(stream.jobs for stream in problem.streams) >= LONG_BURST
 
 
+def _scaled(short: Plan, costs: BoundedCosts) -> Plan | None:
+    """Return the plan of the long burst after that of the short one; None if it breaks a constraint."""
+    # Imported here: most problems have no burst.
+    from planning.scheduling.scaled_burst import scaled
+
+    answer = scaled(short, costs, short.strategy)
+    return answer if isinstance(answer, Plan) else None
+
+
 def _bound(
-    tallies: Sequence[_Tally], context: PlanningContext, exact: CachedCosts, time_budget_s: float
+    trials: Sequence[CandidateTrials], context: PlanningContext, exact: CachedCosts, time_budget_s: float
 ) -> float | None:
     """Return the largest proved lower bound of the cost; None if there is none."""
     # Imported here: most problems are proved by the first candidate.
     from planning.scheduling.restricted_bounds import raised_bound
 
-    known = max((tally.bound for tally in tallies if tally.bound is not None), default=None)
-    least = min(plan.cost for tally in tallies for plan in tally.plans)
+    known = max((each.bound for each in trials if each.bound is not None), default=None)
+    least = min(plan.cost for each in trials for plan in each.plans)
     clock = context.clock.within(BOUND_SHARE * context.clock.left_s())
     costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s), clock)
     try:
@@ -322,8 +272,3 @@ def _levels(network: DeviceNetwork, time_budget_s: float) -> tuple[BudgetLevel, 
         if is_searched(network):
             return least_candidates(time_budget_s)
     return nested_budgets(time_budget_s)
-
-
-def _is_final(answer: Infeasible) -> bool:
-    """Return whether some stream has no route at all, whatever the others do: the search did not end early."""
-    return all(reason.constraint is not Constraint.SUPPORT for reason in answer.reasons)

@@ -11,7 +11,7 @@ from planning.problem.problem import Problem
 from planning.scheduling.shared_server import CutChoice, Offload, Offloads, best_choice, no_offload
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import unsupported
-from planning.strategies.traits import CostClass, Joint, Traits, Trial
+from planning.strategies.traits import BudgetLimit, CostClass, Joint, Traits, Trial
 from shared.policy import Objective, QueueDiscipline
 
 # Largest number of jobs; beyond it the assignment takes too long.
@@ -20,8 +20,16 @@ MAX_RANKED = 2000
 # Pairs of task and rank that may be priced per second of time budget, all servers together; at least one server is.
 RANKED_PER_SECOND = 1_000_000
 
+# The third power of the jobs per second of time budget up to which `auto` tries the strategy: that of 1,400 jobs, whose
+# assignment takes 1.2 s.
+CUBED_PER_SECOND = 3e9
+
 # Jobs that may be simulated per second of time budget, to compare servers.
 JOBS_PER_SECOND = 1_000
+
+
+def _cubed_jobs(problem: Problem) -> int:
+    return int(sum(stream.jobs for stream in problem.streams) ** 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class RankAssignment:
     name: str = "rank_assignment"
     description: str = "least total delay of all streams that share a server, by linear assignment"
     citation: str = "this project; problem: Kafetzis & Koutsopoulos; method: Kuhn, Naval Research Logistics 2, 1955"
-    trial: Trial | None = field(default=Trial(turn=100))
+    trial: Trial | None = field(default=Trial(turn=100, limits=(BudgetLimit(_cubed_jobs, CUBED_PER_SECOND),)))
 
     def solve(
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None

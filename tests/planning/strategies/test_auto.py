@@ -140,6 +140,13 @@ def test_better_plans_of_others_are_nearly_reached(name: str) -> None:
     assert answer.lower_bound <= known
 
 
+def test_a_long_burst_takes_hardly_longer_per_job_than_a_short_one() -> None:
+    """A search among bursts of 1000 jobs found plans of 163 ms per job in the same time."""
+    problem = read_problem((INSTANCES / "unproved" / "worst_makespan_35.json").read_bytes())
+    problem = replace(problem, streams=tuple(replace(stream, jobs=250) for stream in problem.streams))
+    assert _solved(problem, 0.5).cost / 1000 <= 135.0
+
+
 @pytest.mark.parametrize("objective", list(Objective))
 def test_more_budget_never_gives_a_worse_plan(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
     """The levels and cycles of the search begin at a fifth of the usual ones, so that two of them take little time."""
