@@ -151,12 +151,13 @@ class Auto:
 
     def _short_plan(self, context: PlanningContext, seed: int, time_budget_s: float) -> Plan | None:
         """Return the plan of a shorter burst; None where the burst is short, or its length does not count."""
+        problem = context.problem
+        counts = problem.policy.objective is Objective.THROUGHPUT or problem.policy.objective in BURST_OBJECTIVES
+        if not counts or all(stream.jobs == 1 for stream in problem.streams):
+            return None
         # Imported here: most problems have no burst.
         from planning.scheduling.scaled_burst import shortened
 
-        problem = context.problem
-        if problem.policy.objective not in (*BURST_OBJECTIVES, Objective.THROUGHPUT):
-            return None
         short = shortened(problem)
         if short is None:
             return None
