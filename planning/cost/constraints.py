@@ -137,6 +137,9 @@ def _device_violations(problem: Problem, stream: Stream, route: Route) -> Iterat
             yield Violation(Constraint.DEVICES, device, f"the policy does not allow device {device}")
         if stream.model not in problem.devices[device].block_ms:
             yield Violation(Constraint.ROUTE, device, f"device {device} cannot run model {stream.model}")
+        elif route.tiled and not problem.devices[device].runs_tiles(stream.model):
+            message = f"device {device} takes no part in routes with tiles"
+            yield Violation(Constraint.TILES, device, message)
     for device, stop in {(tile.device, stage.stop): None for stage in route.stages for tile in stage.tiles}:
         most = problem.devices[device].first_blocks
         if most is not None and stop > most:

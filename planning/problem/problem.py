@@ -122,6 +122,9 @@ class Device:
     empty table means proportional. Between the points, and from 0 rows (0 ms) to all rows (``block_ms``), time is
     linear. With a ``row_step`` above 1 the time by rows is a staircase, as on accelerators (DistrEdge, figure 13).
 
+    ``untiled_models`` are those of which the device takes part only in routes without tiles: its runtime cannot receive
+    or send rows, or its times by rows are not known.
+
     ``tile_overhead_ms`` is the work of a runtime for a tile: rows of several senders are put together, and those of
     several receivers apart.
 
@@ -159,6 +162,9 @@ class Device:
     tile_overhead_ms: Annotated[
         NonNegative, Field(description="Time of a tile beside its shares of the blocks and the overhead of a segment.")
     ] = 0.0
+    untiled_models: Annotated[
+        tuple[Name, ...], Field(description="Models of which the device takes part only in routes without tiles.")
+    ] = ()
     separate_links: Annotated[
         bool, Field(description="Whether sendings over different links overlap; false: they go out one after another.")
     ] = False
@@ -167,6 +173,10 @@ class Device:
     def slowdown(self) -> float:
         """Time of computing relative to the idle device: the load factor, times 1 + the background processes."""
         return self.load_factor * (1 + self.background_processes)
+
+    def runs_tiles(self, model: str) -> bool:
+        """Return whether the device can take part in routes of ``model`` with tiles."""
+        return model in self.block_ms and model not in self.untiled_models
 
 
 @dataclass(frozen=True, slots=True)

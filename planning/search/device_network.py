@@ -60,6 +60,10 @@ class DeviceNetwork:
             able = self._able_sets[model] = frozenset(self.able(model))
         return device in able
 
+    def able_in_tiles(self, model: str) -> tuple[str, ...]:
+        """Return those of `able` that take part in routes with tiles."""
+        return tuple(name for name in self.able(model) if self.problem.devices[name].runs_tiles(model))
+
     def useful(self, model: str) -> tuple[str, ...]:
         """Return those of `able` that the quickest route of a stream with another source and sink may need.
 

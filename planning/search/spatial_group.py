@@ -92,15 +92,18 @@ def spatial_group(network: DeviceNetwork, stream: Stream) -> SpatialGroup | None
     must stay at the source, the source comes first, and the first unit is one that is not split.
     """
     problem, at_source = network.problem, network.problem.policy.raw_input_stays_on_source
-    model = problem.models[stream.model]
+    model, names = problem.models[stream.model], network.able_in_tiles(stream.model)
+    most = min(MOST_PROVIDERS, problem.policy.max_devices or MOST_PROVIDERS)
+    if len(names) < 2:
+        # One device, which may be any, is not split.
+        names, most = network.able(stream.model), 1
     whole_ms = {
         name: problem.devices[name].slowdown * sum(problem.devices[name].block_ms[stream.model])
-        for name in network.able(stream.model)
+        for name in names
         if (first := problem.devices[name].first_blocks) is None or first >= len(model.blocks)
     }
     if at_source and stream.source not in whole_ms:
         return None
-    most = min(MOST_PROVIDERS, problem.policy.max_devices or MOST_PROVIDERS)
     chosen: list[str] = []
     for name in sorted(whole_ms, key=lambda each: (at_source and each != stream.source, whole_ms[each])):
         if len(chosen) == most:

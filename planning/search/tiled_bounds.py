@@ -24,7 +24,7 @@ def may_split(problem: Problem) -> bool:
         rows = (block.rows for block in problem.models[name].blocks)
         if not any(profile is not None and profile.output_rows > 1 for profile in rows):
             continue
-        able = {each for each in problem.devices if name in problem.devices[each].block_ms}
+        able = {each for each in problem.devices if problem.devices[each].runs_tiles(name)}
         able = {each for each in able if problem.policy.devices.permits(each)}
         # Rows reach a second device over a link from the source or from another device that computes.
         ends = {stream.source for stream in problem.streams if stream.model == name} | able

@@ -166,8 +166,8 @@ def tile_tables(problem: Problem, stream: Stream, network: DeviceNetwork) -> Til
 
 
 def _soonest(problem: Problem, stream: Stream, network: DeviceNetwork) -> tuple[str, ...]:
-    """Return the devices that may compute, or the first of many by the time to get the input and run the model."""
-    able = network.able(stream.model)
+    """Return the devices that may compute tiles; the first of many by the time to get the input and run the model."""
+    able = network.able_in_tiles(stream.model)
     if len(able) <= MOST_DEVICES:
         return able
     input_bytes = problem.models[stream.model].input_bytes

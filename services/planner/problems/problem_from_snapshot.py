@@ -13,7 +13,7 @@ from services.planner.problems.readiness import profile_fault
 from services.planner.problems.sharing import slowdown
 from services.planner.problems.snapshot import NOISE, DeviceState, FleetSnapshot
 from services.planner.problems.stream_models import input_bytes, model_of
-from services.planner.problems.tiled_planning import TILE_OVERHEAD_MS, row_tables, tiles_fault
+from services.planner.problems.tiled_planning import TILE_OVERHEAD_MS, row_tables, runs_tiles, tiles_fault
 from services.planner.problems.transports import links_in_force
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration
@@ -149,7 +149,10 @@ def own_problem(problem: Problem, stream: str) -> Problem:
     key, (model, _, _) = own.model, own.model.partition(VARIANT)
     devices = {
         name: replace(
-            device, block_ms=_renamed(device.block_ms, key, model), row_ms=_renamed(device.row_ms, key, model)
+            device,
+            block_ms=_renamed(device.block_ms, key, model),
+            row_ms=_renamed(device.row_ms, key, model),
+            untiled_models=(model,) if key in device.untiled_models else (),
         )
         for name, device in problem.devices.items()
     }
@@ -248,6 +251,9 @@ def _device(
             for entry in entries
             if entry.in_tiles and entry.key in profiles and name not in entry.excluded
         },
+        untiled_models=tuple(
+            key for key, profile in profiles.items() if not (runs_tiles(state) and profile.row_times is not None)
+        ),
         load_factor=load_factor,
         segment_overhead_ms=fmean(overheads_ms) if overheads_ms else 0.0,
         tile_overhead_ms=TILE_OVERHEAD_MS,

@@ -68,9 +68,10 @@ def tileable_stages(manifest: Manifest) -> Iterator[tuple[int, int]]:
 def tiles_fault(snapshot: FleetSnapshot, stream: str) -> str | None:
     """Return why no stage of a stream may be split into tiles; None if it may.
 
-    All devices that the stream may use have to run tiles, because rows can pass between any two of them, and have to
-    have measured some. So the first plan of a model that is new to the fleet has no tiles, and the latency that is
-    measured under it shows whether tiles gain what is promised (`measured_guard`).
+    The source and the sink have to run tiles, and at least two devices that compute, which have measured some. So the
+    first plan of a model that is new to the fleet has no tiles, and the latency that is measured under it shows whether
+    tiles gain what is promised (`measured_guard`). Other devices take part in routes without tiles
+    (`Device.untiled_models`).
 
     Args:
         snapshot: of the fleet.
@@ -78,13 +79,23 @@ def tiles_fault(snapshot: FleetSnapshot, stream: str) -> str | None:
     """
     if (fault := _fault(snapshot, stream)) is not None:
         return fault
+    manifest = snapshot.manifest_of(snapshot.streams[stream])
+    assert manifest is not None, "a stream without its model has a fault"
     unmeasured = sorted(unmeasured_tiles(snapshot, stream))
-    return f"tiles on {', '.join(unmeasured)} are not measured yet" if unmeasured else None
+    measured = [
+        name
+        for name, profile in _computing(snapshot, stream, manifest).items()
+        if runs_tiles(snapshot.device(name)) and profile.row_times is not None
+    ]
+    if len(measured) >= 2:
+        return None
+    return f"tiles on {', '.join(unmeasured)} are not measured yet"
 
 
 def _fault(snapshot: FleetSnapshot, stream: str) -> str | None:
     """Return why a stream may have no tiles, whatever was measured of them; None if it may."""
-    manifest, policy = snapshot.manifest_of(snapshot.streams[stream]), snapshot.policy(stream)
+    declaration = snapshot.streams[stream]
+    manifest, policy = snapshot.manifest_of(declaration), snapshot.policy(stream)
     if manifest is None:
         return "its model is not in the library"
     if next(tileable_stages(manifest), None) is None:
@@ -94,12 +105,12 @@ def _fault(snapshot: FleetSnapshot, stream: str) -> str | None:
     computing = _computing(snapshot, stream, manifest)
     if len(computing) < 2:
         return f"fewer than two devices can run {manifest.name}"
-    declaration = snapshot.streams[stream]
-    ends = [
-        name for name in (declaration.source, declaration.sink) if name is not None and snapshot.device(name).online
-    ]
-    unable = sorted({name for name in (*computing, *ends) if not runs_tiles(snapshot.device(name))})
-    return f"{', '.join(unable)} cannot run tiles" if unable else None
+    unable = {name for name in computing if not runs_tiles(snapshot.device(name))}
+    ends = {name for name in (declaration.source, declaration.sink) if name is not None}
+    unable_ends = {name for name in ends if snapshot.device(name).online and not runs_tiles(snapshot.device(name))}
+    if unable_ends or len(computing) - len(unable) < 2:
+        return f"{', '.join(sorted(unable_ends or unable))} cannot run tiles"
+    return None
 
 
 def unmeasured_tiles(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
@@ -107,8 +118,11 @@ def unmeasured_tiles(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
     manifest = snapshot.manifest_of(snapshot.streams[stream])
     if manifest is None or _fault(snapshot, stream) is not None:
         return ()
-    profiles = _computing(snapshot, stream, manifest)
-    return tuple(name for name, profile in profiles.items() if profile.row_times is None)
+    return tuple(
+        name
+        for name, profile in _computing(snapshot, stream, manifest).items()
+        if runs_tiles(snapshot.device(name)) and profile.row_times is None
+    )
 
 
 def tile_notes(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
@@ -116,7 +130,13 @@ def tile_notes(snapshot: FleetSnapshot, stream: str) -> tuple[str, ...]:
     fault, manifest = tiles_fault(snapshot, stream), snapshot.manifest_of(snapshot.streams[stream])
     if fault is not None or manifest is None:
         return (f"Tiles are not planned: {fault}.",)
-    return tuple(_measured(_computing(snapshot, stream, manifest), manifest))
+    profiles = _computing(snapshot, stream, manifest)
+    unable = sorted(name for name in profiles if not runs_tiles(snapshot.device(name)))
+    unmeasured = unmeasured_tiles(snapshot, stream)
+    notes = [f"{name} cannot run tiles, and takes part in routes without tiles only." for name in unable]
+    notes += [f"{name} has not measured tiles yet, and takes part in routes without tiles." for name in unmeasured]
+    able = {name: profile for name, profile in profiles.items() if name not in (*unable, *unmeasured)}
+    return (*notes, *_measured(able, manifest))
 
 
 def _measured(profiles: dict[str, Profile], manifest: Manifest) -> Iterator[str]:

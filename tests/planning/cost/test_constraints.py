@@ -110,6 +110,16 @@ def test_tiles_keep_the_policy() -> None:
     assert _broken(late, GOOD) == [(Constraint.DEADLINE, latency_ms - 1)]
 
 
+def test_a_device_without_tiles_takes_no_part_in_routes_with_tiles() -> None:
+    """Not even with a whole stage: it would have to put rows together, or to divide its output."""
+    device = replace(TILEABLE.devices["a"], untiled_models=("m",))
+    problem = replace(TILEABLE, devices={**TILEABLE.devices, "a": device})
+    assert _broken(problem, GOOD) == [(Constraint.TILES, None)]
+    assert _broken(problem, _tiled(Stage(0, 3, (Tile("a"),)))) == []
+    other = replace(device, untiled_models=("another",))
+    assert _broken(replace(TILEABLE, devices={**TILEABLE.devices, "a": other}), GOOD) == []
+
+
 def test_only_devices_that_have_to_pass_rows_need_a_link() -> None:
     """b and c are not linked: a may scatter to both and gather, but they cannot exchange a halo."""
     scattered = Stage(0, 1, (Tile("b", (0, 5)), Tile("c", (5, 10))))

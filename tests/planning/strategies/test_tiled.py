@@ -59,6 +59,29 @@ def test_a_slow_network_keeps_the_stages_whole() -> None:
     assert not any(route.tiled for route in answer.streams["camera"].routes)
 
 
+def _without_tiles(problem: Problem, *names: str) -> Problem:
+    changed = {name: replace(problem.devices[name], untiled_models=tuple(problem.models)) for name in names}
+    return replace(problem, devices={**problem.devices, **changed})
+
+
+def test_devices_without_tiles_take_part_in_routes_without_them_only() -> None:
+    problem = _eight_raspberries(300.0)
+    whole_ms = _solved(problem, "shortest_path").cost
+    seven = _without_tiles(problem, "pi3")
+    answer = _solved(seven)
+    assert answer.streams["camera"].routes[0].tiled
+    assert "pi3" not in answer.streams["camera"].routes[0].devices
+    assert _solved(problem).cost < answer.cost < 150
+    assert _solved(_without_tiles(problem, *(f"pi{index}" for index in range(1, 8)))).cost == whole_ms
+    # A device that is ten times as fast is worth more than all tiles of the others.
+    fast = replace(
+        seven.devices["pi3"], block_ms={"vgg16": tuple(ms / 10 for ms in seven.devices["pi3"].block_ms["vgg16"])}
+    )
+    alone = _solved(replace(seven, devices={**seven.devices, "pi3": fast}))
+    assert "pi3" in alone.streams["camera"].routes[0].devices
+    assert not alone.streams["camera"].routes[0].tiled
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("objective", list(Objective))
 def test_it_is_never_worse_than_without_tiles(seed: int, objective: Objective) -> None:

@@ -1,6 +1,7 @@
 """What every published strategy with tiles promises, on random problems."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,22 @@ def test_plans_make_every_row_once_and_keep_the_constraints(entry: BuiltIn) -> N
         assert strategy.solve(problem, seed=1, time_budget_s=0.01) == answer
     assert plans > 6
     assert (tiled > 2) == (strategy.name != "offload")
+
+
+@pytest.mark.parametrize("entry", SPATIAL, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("able", [("d0", "d1"), ("d1",), ()])
+def test_devices_without_tiles_are_not_split(entry: BuiltIn, able: tuple[str, ...]) -> None:
+    problem = meshed(row_chain([(3, 1, 1, 8), (1, 1, 0, 8)], input_rows=8), [9.0, 9.0, 5.0], [50] * 3)
+    devices = {
+        name: device if name in able else replace(device, untiled_models=("m",))
+        for name, device in problem.devices.items()
+    }
+    problem = replace(problem, devices=devices)
+    answer = entry.load().solve(problem, seed=0, time_budget_s=0.01)
+    assert isinstance(answer, Plan)
+    assert violations(CostModel(problem), answer.streams) == ()
+    (route,) = answer.streams["s"].routes
+    assert set(route.devices) <= ({*able} if len(able) > 1 else {"d2"})
 
 
 @pytest.mark.parametrize("entry", SPATIAL, ids=lambda entry: entry.name)

@@ -57,7 +57,7 @@ def judged(
 
 
 def test_tiles_that_may_no_longer_be_are_left_at_once() -> None:
-    """As after a device has come that runs no tiles: the problem has no rows then."""
+    """As after a device has come back with an executor of an earlier release."""
     tiles = tuple(PlanTile(device=device, rows=rows) for device, rows in (("pi", (0, 8)), ("server", (8, 16))))
     stages = (
         PlanStage(start=0, stop=1, device="pi"),
@@ -68,7 +68,7 @@ def test_tiles_that_may_no_longer_be_are_left_at_once() -> None:
     present = in_force_for(problem, (PlanRoute(stages=stages),))
     decision = judged(present, world())
     assert isinstance(decision, RerouteDecision)
-    assert "cannot be split so: block 1 (block1) has no row data" in decision.reason
+    assert "device pi takes no part in routes with tiles" in decision.reason
     routes = {"camera": present.routes}
     assert CostHistory().observed(problem, [routes], 100.0).samples[-1].costs == {}
 

@@ -113,7 +113,6 @@ def test_problems_have_no_rows_while_executors_do_not_run_tiles() -> None:
         ((PolicySet("camera", Policy(devices=DeviceRule(deny=("server",)))),), "fewer than two devices can run net"),
         ((presence("server", State.OFFLINE),), "fewer than two devices can run net"),
         ((presence("server"),), "server cannot run tiles"),
-        ((presence("other"), profile("other", SERVER_MS)), "other cannot run tiles"),
         # The sink gathers the rows of the result.
         ((presence("screen"), declaration(sink="screen")), "screen cannot run tiles"),
         ((declaration(model="unknown"),), "its model is not in the library"),
@@ -124,6 +123,32 @@ def test_why_a_stream_is_planned_without_tiles(changes: tuple[Change, ...], faul
     assert tiles_fault(snapshot, "camera") == fault
     assert tile_notes(snapshot, "camera") == (f"Tiles are not planned: {fault}.",)
     assert unmeasured_tiles(snapshot, "camera") == ()
+
+
+def test_an_executor_of_an_earlier_release_takes_part_in_routes_without_tiles_only() -> None:
+    snapshot = tiled_world(presence("other"), profile("other", SERVER_MS))
+    assert tiles_fault(snapshot, "camera") is None
+    devices = problem_of(snapshot).devices
+    assert {name: device.untiled_models for name, device in devices.items()} == {
+        "pi": (),
+        "server": (),
+        "other": (MODEL,),
+    }
+    assert tile_notes(snapshot, "camera")[0] == "other cannot run tiles, and takes part in routes without tiles only."
+    assert unmeasured_tiles(snapshot, "camera") == ()
+
+
+def test_a_device_that_joins_does_not_end_tiles_until_it_has_measured_some() -> None:
+    other = presence("other", tiles=True)
+    snapshot = tiled_world(other, profile("other", SERVER_MS))
+    assert tiles_fault(snapshot, "camera") is None
+    assert unmeasured_tiles(snapshot, "camera") == ("other",)
+    assert problem_of(snapshot).devices["other"].untiled_models == (MODEL,)
+    notes = tile_notes(snapshot, "camera")
+    assert notes[0] == "other has not measured tiles yet, and takes part in routes without tiles."
+    assert len(notes) == 3
+    snapshot = tiled_world(other, measured("other", SERVER_MS))
+    assert problem_of(snapshot).devices["other"].untiled_models == ()
 
 
 def test_a_device_that_takes_no_part_does_not_have_to_run_tiles() -> None:
