@@ -12,6 +12,7 @@ import pytest
 from services.executor.source.journal import Journal, StoredOutcome, pack_request
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.outcome_log import LoggedOutcome
+from services.executor.source.payload_files import MIN_FILE_BYTES
 from services.executor.source.source_events import Request
 from shared.exit_status import InputError
 
@@ -75,7 +76,8 @@ async def test_a_file_that_breaks_while_open_is_replaced_and_the_change_kept(tmp
 
 async def test_checkpoints_run_beside_the_writes(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
-    payload = bytes(1_000_000)
+    # Larger ones are in files beside it.
+    payload = bytes(MIN_FILE_BYTES - 1)
 
     def change(journal: Journal, number: int) -> None:
         journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload, 0.0)
