@@ -8,7 +8,8 @@ python3 -m venv --without-pip /opt/segue
 cd /opt/segue/lib/python3*/site-packages
 # Tests of other projects, sources of compiled code, and a second implementation of zstd for PyPy.
 find . -type d \( -name tests -o -name testing \) -path './*/*' ! -path './numpy/testing' -prune -exec rm -rf {} +
-rm -rf onnx/backend/test numpy/f2py scipy/_lib/tests zstandard/_cffi*.so
+# (numpy/f2py stays: SciPy reads every public member of numpy, and so imports it.)
+rm -rf onnx/backend/test scipy/_lib/tests zstandard/_cffi*.so
 find . -name '*.pyi' -o -name '*.pxd' -o -name '*.h' -o -name '*.cc' | xargs rm -f
 # The model, the photographs and the calibration of `segue demo`, which runs a whole fleet on one machine.
 rm -rf services/cli/data/squeezenet1.1.onnx services/cli/data/photos services/cli/data/calibration

@@ -1,5 +1,6 @@
 """Trials of the candidates of `auto` at one time budget, and what they leave for its choice."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +11,8 @@ from planning.search.planning_context import PlanningContext
 from planning.search.result import proves
 from planning.search.search_clock import ENDLESS, OutOfTime, SearchClock
 from planning.strategies.strategy import Strategy
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -25,7 +28,7 @@ class CandidateTrials:
         plans: plans without a proof, in the order of the trials.
         failures: answers without a plan.
         bound: the largest proved lower bound of the cost; None if there is none.
-        left_out: strategies for which the time budget did not suffice.
+        left_out: strategies for which the time budget did not suffice, and those that failed.
     """
 
     strategy: str
@@ -69,6 +72,12 @@ class CandidateTrials:
                     own = PlanningContext(context.problem, context.network, costs, clock)
                     answer = strategy.solve(context.problem, seed=seed, time_budget_s=self.budget_s, context=own)
                 except OutOfTime:
+                    self.left_out.append(strategy.name)
+                    continue
+                except Exception as error:
+                    # A fault of one strategy, or a package that is missing, must not keep the others from planning.
+                    _LOGGER.error("strategy %s failed: %s: %s", strategy.name, type(error).__name__, error)
+                    _LOGGER.debug("strategy %s failed", strategy.name, exc_info=error)
                     self.left_out.append(strategy.name)
                     continue
             if isinstance(answer, Plan) and not strategy.traits.budgeted:
@@ -122,6 +131,9 @@ class CandidateTrials:
 
     def reasons(self) -> tuple[Violation, ...]:
         """Return the reasons of the first failure, or where it has none those of all."""
+        if not self.failures:
+            message = f"{', '.join(self.left_out)} failed, or did not fit into the time budget"
+            return (Violation(Constraint.SUPPORT, self.strategy, message),)
         return self.failures[0].reasons or tuple(
             dict.fromkeys(reason for failure in self.failures for reason in failure.reasons)
         )

@@ -29,6 +29,16 @@ _LEFT_OUT: Final = (
     "usr/share/man/*",
     "usr/share/locale/*",
 )
+# Strategies import what they need when they are used.
+_EVERY_STRATEGY: Final = """
+import sys
+from planning.files.problem_file import read_problem
+from planning.strategies.registry import known_strategies, solve, with_strategy
+problem = read_problem(sys.stdin.buffer.read())
+for name in known_strategies():
+    solve(with_strategy(problem, name), time_budget_s=0.1)
+"""
+_PROBLEM: Final = REPOSITORY / "tests" / "instances" / "two_cameras_one_server.json"
 _FORBIDDEN: Final = ("pip", "pip3", "gcc", "cc", "make")
 
 
@@ -81,6 +91,9 @@ def _check(engine: ContainerEngine, role: str) -> None:
     if any(found):
         raise CommandFailed(f"in the image of the {role}: {', '.join(filter(None, found))}")
     engine.run("run", *bare, image_of(role), "doctor", "--offline")
+    if role == "planner":
+        python = ("--interactive", "--entrypoint", "python3", image_of(role), "-c", _EVERY_STRATEGY)
+        engine.run("run", *bare, *python, stdin=_PROBLEM.read_text())
 
 
 def _base_image(engine: ContainerEngine) -> str:

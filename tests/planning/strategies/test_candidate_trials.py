@@ -1,9 +1,12 @@
 """Trials of real strategies: what ends them, what they leave, and what the clock leaves out."""
 
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
+
+import pytest
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan
@@ -62,3 +65,19 @@ def test_candidates_of_other_objectives_are_not_tried(make_problem: Callable[...
     assert [plan.strategy for plan in trials.plans] == ["mixed_routes"]
     assert trials.bound == trials.plans[0].lower_bound
     assert trials.left_out == []
+
+
+def test_a_fault_of_one_strategy_keeps_no_other_from_planning(
+    make_problem: Callable[..., Problem], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of the planner in a container whose SciPy could not be imported."""
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    problem = _burst(make_problem)
+    problem = replace(problem, policy=replace(problem.policy, objective=Objective.TOTAL_DELAY))
+    answer, trials = _run(problem, ("rank_assignment", "shortest_path"))
+    assert answer is None
+    assert [plan.strategy for plan in trials.plans] == ["shortest_path"]
+    assert trials.left_out == ["rank_assignment"]
+    assert trials.failures == []
+    assert trials.reasons()[0].message == "rank_assignment failed, or did not fit into the time budget"
+    assert "strategy rank_assignment failed: ModuleNotFoundError: import of scipy.optimize halted" in caplog.text
