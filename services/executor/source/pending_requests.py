@@ -1,10 +1,11 @@
 """Accepted requests of a stream that have no outcome yet, and the timeouts of their attempts."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from services.executor.source.device_presence import stage_devices
 from services.executor.source.source_events import Request, RestoredRequest, SourceLimits
 from shared.messages.streams import CommittedPlan, PlanRoute
 
@@ -13,6 +14,9 @@ _SMOOTHING = 0.3
 # An attempt is given up after this multiple of its expected latency.
 _TIMEOUT_FACTOR = 4.0
 _MAX_TIMEOUT_S = 120.0
+# Shortest timeout of the last of several attempts. Until the fleet has found out that a device is gone whose cable was
+# pulled, which takes 10 to 20 s, retries follow the route to it.
+LAST_TIMEOUT_S = 20.0
 _MAX_FORGIVEN = 3
 # Doublings of the timeout; 2^10 times the minimum of one second is beyond `_MAX_TIMEOUT_S` already.
 _MAX_DOUBLINGS = 10
@@ -41,6 +45,7 @@ class PendingRequest:
         interrupted: retries that were used up when this process was started again, its end included.
         failures: attempts that were given up since then, without those before the broker was away.
         forgiven: how often such attempts were left out.
+        unanswered: attempts among them whose timeout has passed, by device of their routes.
         waiting_since_s: start of the current wait for a usable route.
         dispatched_s: start of the newest attempt.
         timeout_s: timeout of the newest attempt.
@@ -58,6 +63,7 @@ class PendingRequest:
     interrupted: int = 0
     failures: int = 0
     forgiven: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
     waiting_since_s: float = 0.0
     dispatched_s: float = 0.0
     timeout_s: float = 0.0
@@ -117,7 +123,7 @@ class RetryTimeout:
     def timeout_s(
         self, plan: CommittedPlan, route: PlanRoute, attempt: int, in_flight: int, size_bytes: int = 0
     ) -> float:
-        """Return four times the expected latency, doubled with every attempt.
+        """Return four times the expected latency, doubled with every attempt; LAST_TIMEOUT_S at least after retries.
 
         The expected latency is the larger of the prediction times the requests in flight, which may all queue at one
         device, and the observed latency. Without the latter an overloaded route would be loaded further by retries.
@@ -140,7 +146,10 @@ class RetryTimeout:
             base_s = max(self.limits.minimum_timeout_s, 2 * plan.deadline_ms / 1000)
         else:
             base_s = self.limits.unpredicted_timeout_s
-        return float(min(_MAX_TIMEOUT_S, base_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)))
+        timeout_s = base_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)
+        if 1 < attempt > plan.retry_limit:
+            timeout_s = max(timeout_s, LAST_TIMEOUT_S)
+        return float(min(_MAX_TIMEOUT_S, timeout_s))
 
 
 @dataclass(slots=True)
@@ -259,6 +268,30 @@ class PendingRequests:
         for pending in self:
             if pending.failures and pending.forgiven < _MAX_FORGIVEN:
                 pending.failures = 0
+                pending.unanswered.clear()
+                pending.forgiven += 1
+
+    def note_unanswered(self, pending: PendingRequest, epoch: int) -> None:
+        """Note that the timeout of the newest attempt of a request in flight has passed.
+
+        Attempts count no longer if they followed an earlier plan than that in force, of this epoch.
+        """
+        if pending.route is not None:
+            pending.unanswered.update(stage_devices(pending.route))
+        if pending.epoch < epoch and pending.failures and pending.forgiven < _MAX_FORGIVEN:
+            pending.failures = 0
+            pending.unanswered.clear()
+            pending.forgiven += 1
+
+    def forgive_silence(self, device: str) -> None:
+        """Count the attempts no longer that were not answered, because a device of their routes was gone already.
+
+        A request is forgiven a few times only: it may be what makes devices hang.
+        """
+        for pending in self:
+            unanswered = pending.unanswered.pop(device, 0)
+            if unanswered and pending.forgiven < _MAX_FORGIVEN:
+                pending.failures = max(0, pending.failures - unanswered)
                 pending.forgiven += 1
 
     def validate(self) -> None:

@@ -286,6 +286,7 @@ class SourceState:
         if loss is None:
             # A device that came back may make a route usable for which requests wait.
             return self._pump(now_s)
+        self._pending.forgive_silence(device)
         switched = self._switch(self._switcher.lost(device))
         hit = [
             pending for pending in self._pending.in_flight() if pending.route and device in stage_devices(pending.route)
@@ -305,6 +306,8 @@ class SourceState:
         if not self._is_online:
             return []
         late = [pending for pending in self._pending.in_flight() if now_s >= pending.due_s]
+        for pending in late:
+            self._pending.note_unanswered(pending, self.plan.epoch if self.plan else 0)
         commands = self._retry(late, "no outcome in time", now_s)
         for pending in self._pending.waiting:
             waited_s = now_s - pending.waiting_since_s

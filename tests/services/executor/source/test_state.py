@@ -407,11 +407,58 @@ def test_timeouts_double_and_end_in_an_error(source: Source) -> None:
     assert ReportRetry("a", 1, "no outcome in time") in source.post(RetryTick(), 1.0)
     assert source.post(RetryTick(), 2.9) == []
     source.post(RetryTick(), 3.0)
-    assert source.post(RetryTick(), 6.9) == []
-    (fail,) = source.post(RetryTick(), 7.0)
+    # The last attempt waits until a device that is gone without a word should be known to be.
+    assert source.post(RetryTick(), 22.9) == []
+    (fail,) = source.post(RetryTick(), 23.0)
     assert isinstance(fail, Fail)
     assert (fail.cause, fail.attempt) == (ErrorCause.RETRIES_EXHAUSTED, 3)
     assert source.state.is_idle
+
+
+def unanswered_three_times(source: Source) -> None:
+    """Let the last attempt of a request be under way to a device whose plug is pulled."""
+    source.post(DeviceSeen("other", "boot"))
+    source.post(plan(1, route("me", "other", predicted_ms=100.0), retry_limit=3))
+    source.arrive("a")
+    for due_s in (1.0, 3.0, 7.0):
+        assert len(source.post(RetryTick(), due_s)) == 2
+    assert len(source.all(Dispatch)) == 4
+
+
+def test_attempts_do_not_count_that_went_to_a_device_that_was_gone(source: Source) -> None:
+    unanswered_three_times(source)
+    (retry,) = source.post(DeviceSeen("other", None), 12.0)
+    assert retry == ReportRetry("a", 4, "other went offline")
+    source.post(plan(2, route("me", predicted_ms=100.0), retry_limit=3), 13.0)
+    assert source.all(Dispatch)[-1].route == route("me", predicted_ms=100.0)
+    # The loss itself counts.
+    for due_s in (15.0, 19.0):
+        assert source.post(RetryTick(), due_s)[0] == ReportRetry(
+            "a", source.all(Dispatch)[-2].attempt, "no outcome in time"
+        )
+
+
+def test_attempts_under_an_earlier_plan_do_not_count(source: Source) -> None:
+    unanswered_three_times(source)
+    source.post(plan(2, route("me", predicted_ms=100.0), retry_limit=3), 11.0)
+    retry, dispatch = source.post(RetryTick(), 27.0)
+    assert retry == ReportRetry("a", 4, "no outcome in time")
+    assert isinstance(dispatch, Dispatch)
+    assert (dispatch.attempt, dispatch.plan.epoch) == (5, 2)
+
+
+def test_a_request_that_makes_devices_hang_ends_all_the_same(source: Source) -> None:
+    source.post(plan(1, route("me", "other", predicted_ms=100.0)))
+    source.arrive("a")
+    now_s = 0.0
+    for number in range(40):
+        source.post(DeviceSeen("other", f"boot {number}"), now_s)
+        now_s += 30.0
+        source.post(RetryTick(), now_s)
+        source.post(DeviceSeen("other", None), now_s)
+    (fail,) = source.all(Fail)
+    assert fail.cause is ErrorCause.RETRIES_EXHAUSTED
+    assert fail.attempt <= 16
 
 
 def test_timeouts_follow_the_prediction_and_what_is_under_way(source: Source) -> None:
