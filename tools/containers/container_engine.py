@@ -147,6 +147,16 @@ def reported_end() -> Iterator[None]:
         say(f"skipped: {reason}")
     except CommandFailed as error:
         sys.exit(f"failed: {error}")
+    except ExceptionGroup as group:
+        failures, others = group.split(CommandFailed)
+        if failures is None or others is not None:
+            raise
+        sys.exit(f"failed: {_first_of(failures)}")
+
+
+def _first_of(group: ExceptionGroup[CommandFailed]) -> CommandFailed:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, ExceptionGroup) else first
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
-"""Disturbances of a fleet in containers, each with its end: a link that sinks or is cut, power pulled, a full disk."""
+"""Disturbances of a fleet in containers, each with its end: links, power, disks and clocks."""
 
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tests.support.stepped_clock import SteppedClock
 from tools.containers.trial_fleet import SERVICES, TrialFleet
 
 # Small enough that a probe does not fit into it: a token bucket with more lets probes pass at full speed.
@@ -85,6 +87,20 @@ def full_disk(device: str, folder: Path) -> Disturbance:
                     block = block[: len(block) // 2]
 
     return Disturbance(f"the disk of {device} is full", begin, (folder / _BALLAST).unlink)
+
+
+def stepped_clock(device: str, clock: SteppedClock, offset_s: float | None) -> Disturbance:
+    """Return a device whose wall clock jumps while it runs; its end puts the clock right.
+
+    Args:
+        device: its name.
+        clock: of its executor.
+        offset_s: from this machine's clock; None for 1970.
+    """
+    if offset_s is None:
+        return Disturbance(f"the clock of {device} jumps to 1970", clock.step_to_1970, lambda: clock.step(0.0))
+    step = partial(clock.step, offset_s)
+    return Disturbance(f"the clock of {device} jumps by {offset_s:+g} s", step, lambda: clock.step(0.0))
 
 
 def make_small_disk(image: Path, folder: Path, mebibytes: int, user: int) -> None:

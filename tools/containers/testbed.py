@@ -1,4 +1,6 @@
-"""`make testbed`: what a fleet in containers does when a link sinks, is cut, power is pulled, or a disk is full.
+"""`make testbed`: what a fleet in containers does when links, power, disks or clocks fail.
+
+The uplink of the camera sinks, a link is cut, the power of a device is pulled, a disk is full, and a clock jumps.
 
 Photographs are sent without a pause. For each disturbance it prints when the route changed, and how many photographs
 were answered, with their latencies. It fails if one is lost or ends with an error, or if a dead device is not avoided.
@@ -21,6 +23,7 @@ from shared.client import Client, ClientTimeout
 from shared.enrolment import settings_from
 from shared.messages.requests import OutcomeStatus
 from shared.messages.streams import CommittedPlan, route_text
+from tests.support.stepped_clock import SteppedClock, can_step_clocks
 from tools.containers.build_images import REPOSITORY, STORAGE
 from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, reported_end, say
 from tools.containers.disturbances import (
@@ -30,10 +33,13 @@ from tools.containers.disturbances import (
     make_small_disk,
     pulled_power,
     sinking_link,
+    stepped_clock,
 )
 from tools.containers.trial_fleet import DEVICES, IMAGE_USER, TrialFleet, trial_fleet
 from tools.containers.try_deployment import LIMITS, set_up
 
+# The camera is slow enough that the whole model is quicker elsewhere over a good link, and here over a sinking one.
+_LIMITS: Final = {**LIMITS, "camera": {"EXECUTOR_CPUS": "0.15", "EXECUTOR_MEMORY": "400m"}}
 _STREAM: Final = "door"
 _WAY_OUT_S: Final = 40.0
 _CALM_S: Final = 8.0
@@ -41,6 +47,7 @@ _REQUEST_S: Final = 120.0
 # So slow that three devices on two busy cores keep up.
 _PAUSE_S: Final = 1.0
 _DISK_MIB: Final = 96
+_STEP_S: Final = 3600.0
 _Check = Callable[[], bool]
 
 
@@ -66,12 +73,13 @@ class Observed:
         return self.plans[-1][1] if self.plans else ""
 
 
-async def disturb(fleet: TrialFleet, disk: Path | None) -> None:
+async def disturb(fleet: TrialFleet, disk: Path | None, clock: SteppedClock | None) -> None:
     """Run every disturbance.
 
     Args:
         fleet: with a stream that is planned.
         disk: small file system of the camera; None where none can be made.
+        clock: of the camera's executor; None where it is this machine's.
 
     Raises:
         CommandFailed: a photograph was lost, or a device was not avoided.
@@ -90,19 +98,24 @@ async def disturb(fleet: TrialFleet, disk: Path | None) -> None:
         if disk is None:
             say("          no full disk: this machine cannot mount a file system of its own")
         else:
-            await _one(full_disk("camera", disk), seen, is_outage=True)
+            await _one(full_disk("camera", disk), seen, keeps_route=True)
+        if clock is None:
+            say("          no clock that jumps: this machine has no C compiler")
+        else:
+            for offset_s in (_STEP_S, None):
+                await _one(stepped_clock("camera", clock, offset_s), seen, keeps_route=True)
     if seen.faults:
         raise CommandFailed(f"{len(seen.faults)} photographs have no result: {seen.faults[:3]}")
     say(f"          {len(seen.answers)} photographs sent, {len(seen.answers)} answered")
 
 
-async def _one(disturbance: Disturbance, seen: Observed, *, is_outage: bool = False) -> None:
+async def _one(disturbance: Disturbance, seen: Observed, *, keeps_route: bool = False) -> None:
     route, begun_s = seen.route, time.monotonic()
     await asyncio.to_thread(disturbance.begin)
     try:
         if disturbance.avoided is not None:
             await _until(lambda: str(disturbance.avoided) not in seen.route, seen, f"{disturbance.what}: a way round")
-        elif not is_outage:
+        elif not keeps_route:
             await _until(lambda: seen.route != route, seen, f"{disturbance.what}: another route")
         else:
             await asyncio.sleep(_CALM_S)
@@ -214,9 +227,13 @@ def main() -> None:
         engine = ContainerEngine(STORAGE)
         if missing := [name for name in ("tc", "nsenter") if shutil.which(name) is None]:
             raise Skipped(f"{', '.join(missing)} is not installed: apt-get install iproute2 util-linux")
-        with trial_fleet(engine, REPOSITORY / "build" / "testbed", LIMITS) as fleet, _small_disk(engine, fleet) as disk:
+        with (
+            trial_fleet(engine, REPOSITORY / "build" / "testbed", _LIMITS) as fleet,
+            _small_disk(engine, fleet) as disk,
+        ):
+            clock = fleet.give_clock("camera") if can_step_clocks() else None
             set_up(fleet)
-            asyncio.run(disturb(fleet, disk))
+            asyncio.run(disturb(fleet, disk, clock))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.process import free_port
+from tests.support.stepped_clock import SteppedClock, build_library
 from tools.containers.build_images import REPOSITORY, image_of
 from tools.containers.container_engine import CommandFailed, ContainerEngine, Skipped, say
 from tools.containers.host_network import unchanged_network
@@ -43,6 +44,7 @@ class TrialFleet:
         self.folder = folder.absolute()
         self.limits = limits
         self._fleet = self.folder / "fleet"
+        self._overrides: dict[str, Path] = {}
         self._host, self._port = _own_address(), free_port()
         self.remove()
         self._fleet.mkdir(parents=True)
@@ -91,6 +93,23 @@ class TrialFleet:
         for role in SERVICES[device]:
             self.wait_ready(device, role)
 
+    def give_clock(self, device: str) -> SteppedClock:
+        """Give the executor of a device, from its next start on, a wall clock that can be set.
+
+        Raises:
+            subprocess.CalledProcessError, FileNotFoundError: this machine has no C compiler.
+        """
+        folder = self.folder / "clock"
+        folder.mkdir()
+        clock = SteppedClock(build_library(folder), folder / device)
+        clock.step(0.0)
+        volume = f"{folder}:{folder}:ro"
+        executor = {"environment": dict(clock.environment), "volumes": [volume]}
+        # JSON is YAML. Compose adds the volume to those of the first file.
+        self._overrides[device] = folder / f"{device}.yaml"
+        self._overrides[device].write_text(json.dumps({"services": {"executor": executor}}))
+        return clock
+
     def in_broker(self, *arguments: str) -> str:
         """Run `segue ARGUMENTS` beside the broker."""
         return self.engine.run("exec", self.container(_SERVER_SIDE, "broker"), "segue", *arguments)
@@ -132,8 +151,10 @@ class TrialFleet:
             "METRICS_PORT": str(free_port()),
             **self.limits.get(project, {}),
         }
+        files = [_COMPOSE / file, *([self._overrides[project]] if project in self._overrides else [])]
+        chosen = (word for each in files for word in ("-f", str(each)))
         self.engine.command(
-            (sys.executable, "-m", "podman_compose", "-p", project, "-f", str(_COMPOSE / file), *arguments),
+            (sys.executable, "-m", "podman_compose", "-p", project, *chosen, *arguments),
             stdin=stdin,
             environment=own,
         )
