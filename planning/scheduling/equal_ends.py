@@ -13,7 +13,7 @@ from random import Random
 
 import numpy as np
 
-from planning.scheduling.route_arrays import RouteArrays, drawn_routes
+from planning.scheduling.route_arrays import RouteArrays, drawn_routes, varied_routes
 from planning.scheduling.route_forms import RouteForm, RouteForms
 from planning.scheduling.sequence_costs import Evaluation, Job, SequenceCosts
 from planning.search.arrays import Array, Index
@@ -24,11 +24,18 @@ NEAR, FAR = 1200, 400
 # Routes of a stream in all at most.
 MOST_ROUTES = 12_000
 
+# Routes like those of jobs that are drawn at once.
+VARIED_ROUTES = 500
+
 # Work in steps: of a drawn route, of a comparison, and of that many numbers of it.
 DRAWN_ROUTE, COMPARISON, NUMBERS_PER_STEP = 11, 450, 16
 
 # Routes that are simulated for the last job that is put back, best first.
 SIMULATED = 4
+
+# Jobs that change at once so that their ends agree: combinations that are simulated, and how far ends may be from the
+# mean, relative to it.
+SIMULATED_AGREED, WINDOW = 12, 0.15
 
 # Aimed ends: up to so many times the mean end of the best jobs, and for a part of them near one that was good before.
 LATEST, NEAR_GOOD, GOOD, SPREAD = 8.0, 0.5, 3, 0.1
@@ -134,6 +141,15 @@ class EqualEnds:
             drawn = [known.with_more(new, MOST_ROUTES) for known, new in zip(self._routes, drawn, strict=True)]
         self._routes = drawn
 
+    def vary_routes(self, jobs: Sequence[Job]) -> None:
+        """Draw more routes of a stream that differ in a part from those of its jobs."""
+        stream = self._random.choice(jobs)[0]
+        forms = self._forms[stream]
+        nodes = np.array([form.nodes for own, form in jobs if own == stream])
+        drawn = varied_routes(forms, np.resize(nodes, (VARIED_ROUTES, forms.blocks)), self._draws)
+        self._routes[stream] = self._routes[stream].with_more(drawn, MOST_ROUTES)
+        self.spent += DRAWN_ROUTE * VARIED_ROUTES
+
     def any_end_ms(self, mean_ms: float) -> float:
         """Return a random end to aim at, in ms, between the earliest one and LATEST times the mean end of good jobs."""
         earliest_ms = max(
@@ -199,6 +215,45 @@ class EqualEnds:
             best = min(best, answer, key=lambda each: each[1].guide)
         return best
 
+    def agreed(self, jobs: list[Job], evaluation: Evaluation) -> tuple[list[Job], Evaluation] | None:
+        """Return the jobs with all of them changed at once so that their ends agree; None if a stream has no route.
+
+        For every job the ends are computed that it could have if the others stay. Then the time is searched that has
+        some end of every job next to it. Whether the changes agree with each other is simulated for the best times.
+        """
+        options = [self._options(jobs, place, evaluation.mean_ms) for place in range(len(jobs))]
+        if not all(len(ends_ms) for ends_ms, _ in options):
+            return None
+        times_ms = np.concatenate([ends_ms for ends_ms, _ in options])
+        nearest = np.stack([_nearest(ends_ms, times_ms) for ends_ms, _ in options], axis=1)
+        chosen_ms = np.stack([ends_ms[nearest[:, place]] for place, (ends_ms, _) in enumerate(options)], axis=1)
+        self.spent += COMPARISON + chosen_ms.size // NUMBERS_PER_STEP
+        best: tuple[list[Job], Evaluation] | None = None
+        seen: set[tuple[int, ...]] = set()
+        for row in np.argsort(chosen_ms.std(axis=1), kind="stable").tolist():
+            key = tuple(nearest[row].tolist())
+            if key in seen:
+                continue
+            if len(seen) == SIMULATED_AGREED:
+                break
+            seen.add(key)
+            changed: list[Job] = []
+            for (stream, _), (_, places), option in zip(jobs, options, key, strict=True):
+                form = self._routes[stream].form(self._forms[stream], int(places[option]))
+                if form is not None:
+                    changed.append((stream, form))
+            if len(changed) == len(jobs):
+                answer = changed, self._evaluate(changed)
+                best = answer if best is None else min(best, answer, key=lambda each: each[1].guide)
+        return best
+
+    def _options(self, jobs: Sequence[Job], place: int, mean_ms: float) -> tuple[Array, Index]:
+        """Return ends that a job could have without a delay of others, ascending, and the places of the routes."""
+        chosen, ends_ms, delays_ms = self._compared([*jobs[:place], *jobs[place + 1 :]], place, jobs[place][0], mean_ms)
+        free = np.flatnonzero((delays_ms <= 0) & (np.abs(ends_ms - mean_ms) <= WINDOW * mean_ms))
+        order = free[np.argsort(ends_ms[free], kind="stable")]
+        return ends_ms[order], chosen[order]
+
     def _evaluate(self, jobs: list[Job]) -> Evaluation:
         self.spent += self._costs.work(jobs)
         return self._costs.evaluate(jobs)
@@ -209,6 +264,16 @@ class EqualEnds:
         if not len(routes.latency_ms):
             self.spent += COMPARISON
             return []
+        chosen, ends_ms, delays_ms = self._compared(jobs, turn, stream, aimed_ms)
+        badness = (ends_ms - aimed_ms) ** 2 + delays_ms**2
+        best = np.argpartition(badness, count - 1)[:count] if count < len(badness) else np.arange(len(badness))
+        ranked = chosen[best[np.argsort(badness[best], kind="stable")]]
+        answers = [routes.form(forms, place) for place in ranked.tolist()]
+        return [form for form in answers if form is not None]
+
+    def _compared(self, jobs: Sequence[Job], turn: int, stream: int, aimed_ms: float) -> tuple[Index, Array, Array]:
+        """Return places of routes for a further job, when it would end on each, and by how much it delays others."""
+        routes, forms = self._routes[stream], self._forms[stream]
         step_ends_ms: list[list[float]] = [[] for _ in jobs]
         self._costs.ends_ms(jobs, step_ends_ms)
         last_ms = max((ends[-1] for ends in step_ends_ms if ends), default=0.0)
@@ -224,8 +289,12 @@ class EqualEnds:
         servers, work_ms = routes.servers[chosen], routes.work_ms[chosen]
         self.spent += self._costs.work(jobs) + COMPARISON + servers.size // NUMBERS_PER_STEP
         ends_ms, delays_ms = gaps.ends_ms(servers, work_ms)
-        badness = (ends_ms - aimed_ms) ** 2 + delays_ms**2
-        best = np.argpartition(badness, count - 1)[:count] if count < len(badness) else np.arange(len(badness))
-        ranked = chosen[best[np.argsort(badness[best], kind="stable")]]
-        answers = [routes.form(forms, place) for place in ranked.tolist()]
-        return [form for form in answers if form is not None]
+        return chosen, ends_ms, delays_ms
+
+
+def _nearest(ends_ms: Array, times_ms: Array) -> Index:
+    """Return the place of the end next to each time; ends are ascending."""
+    after = np.clip(np.searchsorted(ends_ms, times_ms), 1, max(1, len(ends_ms) - 1))
+    after = np.minimum(after, len(ends_ms) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(times_ms - ends_ms[before] <= ends_ms[after] - times_ms, before, after)

@@ -34,8 +34,8 @@ PRICED_SHARE, POOL_SHARE = 0.05, 0.2
 # waits, and how many places around the best latency are usual.
 FITTED_SHARE, FITTED_AWAY = 0.3, 2.0
 
-# Number of jobs up to which they are few: such jobs hardly wait for each other.
-FEW_JOBS = 12
+# Numbers of jobs up to which they are few, and fewest: few jobs hardly wait for each other.
+FEW_JOBS, FEWEST_JOBS = 12, 6
 
 # Prices of a busy server. For ends of jobs: 1 + factor x load^degree per ms; for the bottleneck: load^degree + least.
 _FACTORS, _DEGREES = (0.5, 1.0, 2.0, 4.0, 8.0), (1, 2)
@@ -59,6 +59,9 @@ class Schedule:
         drawn_share, begun_share, annealed_share: only where all jobs should end at one time: share of a cycle's work in
             which routes are drawn, and shares after which annealing begins and ends. Before it jobs are put where they
             end at one time one by one, and after it they are taken out and put back.
+        varied_share: share of the moves after the annealing that draw routes like those of the present jobs before.
+        agreed_share: share of the beginnings that are changed once more, and of the moves after the annealing, in which
+            all jobs change at once so that their ends agree.
     """
 
     first_cycle: int
@@ -71,6 +74,8 @@ class Schedule:
     drawn_share: float = 0.0
     begun_share: float = 0.0
     annealed_share: float = 1.0
+    varied_share: float = 0.0
+    agreed_share: float = 0.0
 
     def work(self, cycle: int) -> int:
         """Return the work of a cycle; the first one is 0."""
@@ -89,22 +94,34 @@ USUAL_SCHEDULE = Schedule(
 
 # Where all jobs should end at one time, most good solutions keep jobs waiting for their last steps, which are short and
 # follow each other. They are found by long annealing. Changes of the last stages alone adjust the ends of a job. Few
-# jobs can be put at one time one by one, which many short cycles try.
+# jobs hardly wait for each other, so that their routes can be chosen together, which many short cycles try. The fewer
+# they are, the less annealing helps.
 EQUAL_SCHEDULE = Schedule(
     first_cycle=160_000,
     second_cycle=2_400_000,
-    hot=0.5,
-    cold=0.002,
+    hot=0.2,
+    cold=0.001,
     order_share=0.12,
     together_share=0.1,
     lateness=2.0,
     drawn_share=0.02,
     begun_share=0.06,
     annealed_share=0.85,
+    varied_share=0.1,
 )
 FEW_EQUAL_SCHEDULE = replace(
-    EQUAL_SCHEDULE, first_cycle=140_000, second_cycle=280_000, drawn_share=0.12, begun_share=0.35, annealed_share=0.8
+    EQUAL_SCHEDULE,
+    first_cycle=140_000,
+    second_cycle=280_000,
+    hot=0.1,
+    cold=0.002,
+    drawn_share=0.12,
+    begun_share=0.25,
+    annealed_share=0.8,
+    varied_share=1.0,
+    agreed_share=0.3,
 )
+FEWEST_EQUAL_SCHEDULE = replace(FEW_EQUAL_SCHEDULE, annealed_share=0.55)
 
 
 class FinishingSearch:
@@ -216,9 +233,7 @@ class FinishingSearch:
             equal_ends.draw_routes(int(self._schedule.drawn_share * self._cycle_work))
             self._around_ms = equal_ends.any_end_ms(self._state.mean_ms) if self._cycles % 2 else None
         elif share < self._schedule.begun_share:
-            begun = equal_ends.beginning([stream for stream, _ in self.best], self._state.mean_ms, self._around_ms)
-            if begun is not None and self._costs.fits(begun[0]):
-                self._begin_from(*begun)
+            self._begin(equal_ends)
         elif share < self._schedule.annealed_share:
             if self._begun is not None and self._around_ms is not None:
                 self._continue_from(*self._begun)
@@ -226,10 +241,24 @@ class FinishingSearch:
             begun_share = self._schedule.begun_share
             self._anneal((share - begun_share) / (self._schedule.annealed_share - begun_share))
         else:
-            changed = equal_ends.changed(self._now, self._state)
+            if self._random.random() < self._schedule.varied_share:
+                equal_ends.vary_routes(self._now)
+            move = equal_ends.agreed if self._random.random() < self._schedule.agreed_share else equal_ends.changed
+            changed = move(self._now, self._state)
             if changed is not None and changed[1].guide <= self._state.guide and self._costs.fits(changed[0]):
                 self._continue_from(*changed)
         self._spent += equal_ends.spent - before
+
+    def _begin(self, equal_ends: EqualEnds) -> None:
+        """Put all jobs at one time one by one, and for a part of the beginnings change them together."""
+        begun = equal_ends.beginning([stream for stream, _ in self.best], self._state.mean_ms, self._around_ms)
+        if begun is None or not self._costs.fits(begun[0]):
+            return
+        self._begin_from(*begun)
+        if self._random.random() < self._schedule.agreed_share:
+            agreed = equal_ends.agreed(*begun)
+            if agreed is not None and self._costs.fits(agreed[0]):
+                self._begin_from(*agreed)
 
     def _begin_from(self, jobs: list[Job], evaluation: Evaluation) -> None:
         """Note jobs that annealing may begin with, and go on from them if they are the best."""
@@ -314,5 +343,7 @@ class FinishingSearch:
 def _schedule(problem: Problem) -> Schedule:
     if problem.policy.objective is not Objective.DELAY_VARIANCE:
         return USUAL_SCHEDULE
-    is_few = sum(stream.jobs for stream in problem.streams) <= FEW_JOBS
-    return FEW_EQUAL_SCHEDULE if is_few else EQUAL_SCHEDULE
+    jobs = sum(stream.jobs for stream in problem.streams)
+    if jobs > FEW_JOBS:
+        return EQUAL_SCHEDULE
+    return FEW_EQUAL_SCHEDULE if jobs > FEWEST_JOBS else FEWEST_EQUAL_SCHEDULE

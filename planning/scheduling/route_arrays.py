@@ -14,6 +14,9 @@ from planning.search.cost_tables import Tables
 # Stages of a drawn route at most.
 MAX_STAGES = 6
 
+# Share of the varied routes whose last blocks are redrawn.
+TAIL_SHARE = 0.5
+
 # Share of the routes whose encodings are drawn, and share of their cuts at which they are.
 _OTHER_CODECS, _OTHER_CUTS = 0.5, 0.5
 
@@ -77,12 +80,40 @@ def drawn_routes(forms: RouteForms, count: int, random: np.random.Generator) -> 
     # Where no node can run a block, no route is possible, whichever is drawn.
     able = np.array(forms.times.able or [tables.source])
     nodes = np.take_along_axis(able[random.integers(0, len(able), (count, MAX_STAGES))], stage, axis=1)
+    return _possible(forms, nodes, random)
+
+
+def varied_routes(forms: RouteForms, like: Index, random: np.random.Generator) -> RouteArrays:
+    """Return those routes that can be taken of as many as there are in ``like``, each with a part of it redrawn.
+
+    A run of blocks, half of the time up to the last one, moves to one or two nodes.
+
+    Args:
+        forms: the routes of the stream.
+        like: [R, B] node of every block.
+        random: the source of draws.
+    """
+    count, blocks = like.shape
+    start: Index = np.asarray(random.integers(0, blocks, count))
+    stop = np.where(random.random(count) < TAIL_SHARE, blocks, random.integers(start, blocks) + 1)
+    middle = np.asarray(random.integers(start, stop + 1))
+    block = np.arange(blocks)
+    able = np.array(forms.times.able or [forms.tables.source])
+    one, two = able[random.integers(0, len(able), count)], able[random.integers(0, len(able), count)]
+    redrawn = np.where(block < middle[:, None], one[:, None], two[:, None])
+    is_redrawn = (block >= start[:, None]) & (block < stop[:, None])
+    return _possible(forms, np.where(is_redrawn, redrawn, like), random)
+
+
+def _possible(forms: RouteForms, nodes: Index, random: np.random.Generator) -> RouteArrays:
+    """Return those routes over these nodes, [R, B], that can be taken, in the quickest encodings or in any."""
+    tables = forms.tables
     receivers = _receivers(tables, nodes)
     after = np.arange(1, tables.blocks + 1)
     codecs = np.array(forms.times.quickest)[after, nodes, receivers]
     offered = np.array([len(offer) for offer in tables.offers[1:]])
     others = (random.random(codecs.shape) * offered).astype(np.int64)
-    redrawn = (random.random((count, 1)) < _OTHER_CODECS) & (random.random(codecs.shape) < _OTHER_CUTS)
+    redrawn = (random.random((len(nodes), 1)) < _OTHER_CODECS) & (random.random(codecs.shape) < _OTHER_CUTS)
     codecs = np.where(receivers == nodes, 0, np.where(redrawn, others, codecs))
     servers, work_ms = _steps(forms, nodes, codecs, receivers)
     latency_ms = work_ms.sum(axis=1)

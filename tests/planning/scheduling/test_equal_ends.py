@@ -7,13 +7,13 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from planning.problem.problem import Problem
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.scheduling.equal_ends import EqualEnds, Gaps
 from planning.scheduling.route_arrays import drawn_routes
 from planning.scheduling.route_forms import RouteForms
 from planning.scheduling.sequence_costs import Job, SequenceCosts
 from planning.search.cost_tables import build_tables
-from shared.policy import Objective, QueueDiscipline
+from shared.policy import Objective, Policy, QueueDiscipline
 from tests.support.joint_problems import random_joint_problem
 
 
@@ -121,3 +121,41 @@ def test_a_stream_without_routes_has_no_moves() -> None:
     assert equal_ends.beginning([stream for stream, _ in jobs], 1.0, None) is None
     assert equal_ends.changed(jobs, costs.evaluate(jobs)) is None
     assert equal_ends.spent > 0
+
+
+def _pairs(rng: random.Random) -> tuple[Problem, list[RouteForms]]:
+    """Three streams, each with two devices of its own, so that no job waits for another."""
+    blocks = tuple(Block(f"b{index}", rng.uniform(1e4, 4e5)) for index in range(6))
+    models = {f"m{index}": Model(3e5, blocks) for index in range(3)}
+    devices = {
+        f"{role}{index}": Device({f"m{index}": tuple(rng.uniform(5.0, 40.0) for _ in blocks)})
+        for index in range(3)
+        for role in ("camera", "helper")
+    }
+    links = tuple(Link(f"camera{index}", f"helper{index}", rng.uniform(20.0, 200.0), 1.0) for index in range(3))
+    streams = tuple(Stream(f"s{index}", f"m{index}", f"camera{index}") for index in range(3))
+    problem = Problem(models, devices, links, streams, Policy(objective=Objective.DELAY_VARIANCE))
+    return problem, [RouteForms(problem, build_tables(problem, stream)) for stream in streams]
+
+
+def test_jobs_that_change_at_once_reach_the_least_variance() -> None:
+    """The least of all combinations is found at once from jobs that end up to a twentieth later."""
+    for seed in range(6):
+        problem, forms = _pairs(random.Random(seed))
+        routes = [drawn_routes(own, 4_000, np.random.default_rng(0)) for own in forms]
+        latency_ms = [np.unique(own.latency_ms) for own in routes]
+        whole = np.stack(np.meshgrid(*latency_ms, indexing="ij"), axis=-1)
+        variance = whole.var(axis=-1)
+        best_ms = whole[np.unravel_index(variance.argmin(), variance.shape)].mean()
+        jobs: list[Job] = []
+        for stream, (own, arrays) in enumerate(zip(forms, routes, strict=True)):
+            form = arrays.form(own, int(np.abs(arrays.latency_ms - 1.05 * best_ms).argmin()))
+            assert form is not None
+            jobs.append((stream, form))
+        costs = SequenceCosts(problem)
+        moves = EqualEnds(costs, forms, 0)
+        moves.draw_routes(132_000)
+        answer = moves.agreed(jobs, costs.evaluate(jobs))
+        assert answer is not None
+        assert answer[1].cost == pytest.approx(variance.min())
+        assert costs.evaluate(answer[0]).cost == answer[1].cost

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from planning.scheduling.route_arrays import MAX_STAGES, RouteArrays, drawn_routes
+from planning.scheduling.route_arrays import MAX_STAGES, RouteArrays, drawn_routes, varied_routes
 from planning.scheduling.route_forms import RouteForms
 from planning.search.cost_tables import build_tables
 from shared.policy import Objective
@@ -64,3 +64,26 @@ def test_more_routes_join_in_order() -> None:
     few = one.with_more(two, 10)
     assert len(few.latency_ms) == 10
     assert (few.latency_ms[0], few.latency_ms[-1]) == (both.latency_ms[0], both.latency_ms[-1])
+
+
+def test_varied_routes_are_redrawn_in_one_run_of_blocks() -> None:
+    """Every route that they name can be taken, and outside of one run with at most two nodes it is as given."""
+    changed = 0
+    for seed in range(40):
+        forms = _forms(seed, constrained=True)
+        drawn = drawn_routes(forms, 1, np.random.default_rng(seed))
+        if not len(drawn.nodes):
+            continue
+        routes = varied_routes(forms, np.repeat(drawn.nodes, 60, axis=0), np.random.default_rng(seed))
+        assert (np.diff(routes.latency_ms) >= 0).all()
+        for place, nodes in enumerate(routes.nodes):
+            form = routes.form(forms, place)
+            if form is not None:
+                assert form.latency_ms == pytest.approx(routes.latency_ms[place])
+            other = np.flatnonzero(nodes != drawn.nodes[0])
+            if len(other):
+                run = nodes[other[0] : other[-1] + 1]
+                # One cut within the run, beside blocks that were redrawn to where they were.
+                assert (np.diff(run) != 0).sum() <= 1
+                changed += 1
+    assert changed > 200
