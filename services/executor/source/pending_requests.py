@@ -50,6 +50,7 @@ class PendingRequest:
         dispatched_s: start of the newest attempt.
         timeout_s: timeout of the newest attempt.
         due_s: when the newest attempt is given up.
+        usual_due_s: the same, were it not the last attempt.
         epoch: plan epoch of the newest attempt.
         route: route of the newest attempt; None while the request waits.
         repetition: newest repeated delivery of the request. Its sender may have missed an outcome that is published
@@ -68,6 +69,7 @@ class PendingRequest:
     dispatched_s: float = 0.0
     timeout_s: float = 0.0
     due_s: float = 0.0
+    usual_due_s: float = 0.0
     epoch: int = 0
     route: PlanRoute | None = None
     repetition: Request | None = None
@@ -123,7 +125,7 @@ class RetryTimeout:
     def timeout_s(
         self, plan: CommittedPlan, route: PlanRoute, attempt: int, in_flight: int, size_bytes: int = 0
     ) -> float:
-        """Return four times the expected latency, doubled with every attempt; LAST_TIMEOUT_S at least after retries.
+        """Return four times the expected latency, doubled with every attempt.
 
         The expected latency is the larger of the prediction times the requests in flight, which may all queue at one
         device, and the observed latency. Without the latter an overloaded route would be loaded further by retries.
@@ -146,10 +148,7 @@ class RetryTimeout:
             base_s = max(self.limits.minimum_timeout_s, 2 * plan.deadline_ms / 1000)
         else:
             base_s = self.limits.unpredicted_timeout_s
-        timeout_s = base_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)
-        if 1 < attempt > plan.retry_limit:
-            timeout_s = max(timeout_s, LAST_TIMEOUT_S)
-        return float(min(_MAX_TIMEOUT_S, timeout_s))
+        return float(min(_MAX_TIMEOUT_S, base_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)))
 
 
 @dataclass(slots=True)
@@ -234,10 +233,17 @@ class PendingRequests:
         pending.phase, pending.route, pending.epoch = RequestPhase.IN_FLIGHT, route, plan.epoch
         pending.attempt += 1
         pending.dispatched_s = now_s
-        pending.timeout_s = self.timeouts.timeout_s(
-            plan, route, pending.used_retries + 1, self.in_flight_count, pending.request.size_bytes
-        )
-        pending.due_s = now_s + pending.timeout_s
+        retries = pending.used_retries
+        usual_s = self.timeouts.timeout_s(plan, route, retries + 1, self.in_flight_count, pending.request.size_bytes)
+        pending.timeout_s = max(usual_s, LAST_TIMEOUT_S) if 0 < retries >= plan.retry_limit else usual_s
+        pending.usual_due_s, pending.due_s = now_s + usual_s, now_s + pending.timeout_s
+
+    def follow_plan(self, now_s: float) -> None:
+        """Let last attempts wait no longer than others: there is a new plan for the next one."""
+        for pending in self.in_flight():
+            # A later end than that of the timeout has reasons of its own.
+            if pending.due_s <= pending.dispatched_s + pending.timeout_s:
+                pending.due_s = min(pending.due_s, max(now_s, pending.usual_due_s))
 
     def requeue(self, retries: Sequence[PendingRequest], now_s: float, *, has_failed: bool = True) -> None:
         """Put requests in flight back at the head of the queue, in the order given; count their attempts as failed."""

@@ -227,6 +227,7 @@ class SourceState:
             return []
         if current is None or plan.epoch != current.epoch:
             self._pending.timeouts.forget()
+            self._pending.follow_plan(now_s)
         self._is_withdrawn = False
         self.plan, self._is_live = plan, plan.live
         self._switcher.committed(plan, now_s)
