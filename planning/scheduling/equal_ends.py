@@ -293,8 +293,7 @@ class EqualEnds:
 
 
 def _nearest(ends_ms: Array, times_ms: Array) -> Index:
-    """Return the place of the end next to each time; ends are ascending."""
-    after = np.clip(np.searchsorted(ends_ms, times_ms), 1, max(1, len(ends_ms) - 1))
-    after = np.minimum(after, len(ends_ms) - 1)
+    """Return the place of the end next to each time; ends are ascending, and there is one at least."""
+    after = np.minimum(np.searchsorted(ends_ms, times_ms), len(ends_ms) - 1)
     before = np.maximum(after - 1, 0)
     return np.where(times_ms - ends_ms[before] <= ends_ms[after] - times_ms, before, after)
