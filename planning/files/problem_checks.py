@@ -60,6 +60,10 @@ def _device_faults(problem: Problem) -> Iterator[Fault]:
         for model, tables in device.row_ms.items():
             path = f"$.devices.{printable_key(name)}.row_ms.{printable_key(model)}"
             yield from _row_faults(problem, path, model, tables)
+        for index, model in enumerate(device.untiled_models):
+            if model not in problem.models:
+                path = f"$.devices.{printable_key(name)}.untiled_models[{index}]"
+                yield Fault(path, f"there is no model {model}")
 
 
 def _row_faults(problem: Problem, path: str, model: Name, tables: tuple[RowTable | None, ...]) -> Iterator[Fault]:

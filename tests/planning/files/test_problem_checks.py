@@ -51,6 +51,7 @@ def _set(path: str, value: object) -> dict[str, Any]:
         ("streams/0/jobs", 1.5, "$.streams[0].jobs: input should be a valid integer"),
         ("streams/0/jobs", 0, "$.streams[0].jobs: input should be greater than or equal to 1"),
         ("streams/0/jobs", 10**30, "$.streams[0].jobs: input should be less than or equal to 1000000"),
+        ("devices/pi/untiled_models", ["lenet"], "$.devices.pi.untiled_models[0]: there is no model lenet"),
         ("streams/0/model", "lenet", "$.streams[0].model: there is no model lenet"),
         ("streams/0/sink", "x", "$.streams[0].sink: there is no device x"),
         ("streams", [], "$.streams: tuple should have at least 1 item after validation, not 0"),
